@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The front door.  Every room has its own script or Makefile; this one knows
+# where they are and what they need to be there first.  Each target does all
+# the set-up that it needs by itself, and repeats nothing that is done.
+
+BASE     ?= 7.3
+FLAVOURS ?= lab-a lab-b builtin debug
+TESTS    ?= tests
+BUILD    := $(abspath build)
+
+PYTHON := /usr/bin/python3
+BENEATH = BASE=$(BASE) BUILD=$(BUILD)
+PYTEST := $(PYTHON) -m pytest
+
+export PYTHONDONTWRITEBYTECODE := 1
+
+help:
+	@echo 'vfio-liveupdate: PCI devices that live through the replacement of the kernel'
+	@echo
+	@echo '  make demo      see it happen: a device crosses a kexec in a virtual machine'
+	@echo '  make test      the core scenarios, in virtual machines (TESTS=tests/FILE.py)'
+	@echo '  make test-all  those that take long, too'
+	@echo '  make shell     a lab machine to play in'
+	@echo '  make check     style, static analysis, documentation of the code'
+	@echo '  make kernel    build kernels (FLAVOURS="$(FLAVOURS)", BASE=$(BASE))'
+	@echo '  make tree      the Linux tree with our work laid into it, build/linux-$(BASE)'
+	@echo '  make hooks     turn the commits in that tree into kernel/hooks/$(BASE)'
+	@echo '  make clean     remove all that was built'
+	@echo
+	@echo 'LINUX_SRC=directory-or-tarball takes Linux from there instead of from Debian.'
+	@echo 'docs/testing.md says how testing works, each script says more with --help.'
+
+setup:
+	@setup/install
+
+tree: setup
+	@$(BENEATH) kernel/tree
+
+hooks: setup
+	@$(BENEATH) kernel/tree hooks
+
+kernel: setup
+	@$(BENEATH) kernel/build $(FLAVOURS)
+
+lab: setup
+	@$(BENEATH) kernel/build headers lab-a lab-b
+	@$(MAKE) --no-print-directory guest
+
+# What runs inside the machine, built against the headers of our tree.
+guest:
+	@$(MAKE) --no-print-directory -C tests/guest OUT=$(BUILD)/guest HEADERS=$(BUILD)/headers/include
+
+demo: lab
+	@demo/run
+
+shell: lab
+	@$(PYTHON) -m lab shell
+
+test: setup
+	@$(BENEATH) kernel/build headers $(FLAVOURS)
+	@$(MAKE) --no-print-directory guest
+	@$(PYTEST) $(TESTS)
+
+test-all: setup
+	@$(BENEATH) kernel/build headers $(FLAVOURS)
+	@$(MAKE) --no-print-directory guest
+	@$(PYTEST) $(TESTS) --run-slow
+
+check:
+	@setup/install --check
+	@$(BENEATH) kernel/check
+
+# Downloads and the compiler's cache stay, in ~/.cache/vfio-liveupdate.
+clean:
+	@$(BENEATH) kernel/tree saved
+	rm -rf $(BUILD)
+
+.PHONY: help setup tree hooks kernel lab guest demo shell test test-all check clean
