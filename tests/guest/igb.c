@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A small driver for Intel's 82576 network controller (igb) in user space,
+ * over VFIO, polling: one ring each way, numbered frames.
+ *
+ * Like the NVMe driver it keeps everything in one memfd.
+ */
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "guest.h"
+
+#define IGB_MAGIC 0x6c75696762303031ULL
+#define IGB_TIMEOUT_MS 10000
+
+/* Registers */
+#define IGB_CTRL 0x00000
+#define IGB_STATUS 0x00008
+#define IGB_MDIC 0x00020
+#define IGB_IMC 0x0150c
+#define IGB_EIMC 0x01528
+#define IGB_RCTL 0x00100
+#define IGB_TCTL 0x00400
+#define IGB_RDBAL 0x0c000
+#define IGB_RDBAH 0x0c004
+#define IGB_RDLEN 0x0c008
+#define IGB_SRRCTL 0x0c00c
+#define IGB_RDH 0x0c010
+#define IGB_RDT 0x0c018
+#define IGB_RXDCTL 0x0c028
+#define IGB_TDBAL 0x0e000
+#define IGB_TDBAH 0x0e004
+#define IGB_TDLEN 0x0e008
+#define IGB_TDH 0x0e010
+#define IGB_TDT 0x0e018
+#define IGB_TXDCTL 0x0e028
+
+#define IGB_CTRL_SLU (1U << 6)
+#define IGB_CTRL_RST (1U << 26)
+#define IGB_STATUS_LU (1U << 1)
+#define IGB_QUEUE_ENABLE (1U << 25)
+#define IGB_SRRCTL_ADVANCED (1U << 25)
+/* Enable; all unicast, multicast and broadcast; strip the checksum. */
+#define IGB_RCTL_ALL (1U << 1 | 1U << 3 | 1U << 4 | 1U << 15 | 1U << 26)
+#define IGB_TCTL_ALL (1U << 1 | 1U << 3)
+/* PHY 1, register 0 (BMCR): auto-negotiation on, start it now. */
+#define IGB_MDIC_AUTONEG (1U << 26 | 1U << 21 | 0U << 16 | 0x1200)
+#define IGB_MDIC_READY (1U << 28)
+
+/* Advanced data descriptor, end of packet, add checksum, report status. */
+#define IGB_TXD_CMD 0x2b300000U
+#define IGB_DESC_DONE 1U
+
+#define ENTRIES 256
+#define BUFFER 2048
+#define FRAME 256
+#define ETHERTYPE 0x88b5
+
+struct igb_tx_desc {
+	uint64_t addr;
+	uint32_t cmd_len;
+	uint32_t status;
+};
+
+struct igb_rx_desc {
+	uint64_t addr;
+	uint32_t header_low;
+	uint32_t header_high;
+};
+
+struct igb_state {
+	uint64_t magic;
+	uint64_t iova;
+	uint32_t tx_tail;
+	uint32_t rx_next;
+	uint64_t rx_frames;
+};
+
+struct igb_memory {
+	union {
+		struct igb_state state;
+		uint8_t state_page[4096];
+	};
+	struct igb_tx_desc tx[ENTRIES];
+	struct igb_rx_desc rx[ENTRIES];
+	uint8_t tx_data[ENTRIES][BUFFER];
+	uint8_t rx_data[ENTRIES][BUFFER];
+};
+
+/* A frame of ours: its number, then a pattern made from the number. */
+struct frame {
+	uint8_t to[6];
+	uint8_t from[6];
+	uint8_t type[2];
+	uint8_t pad[2];
+	uint64_t seq;
+	uint64_t words[(FRAME - 24) / 8];
+};
+
+_Static_assert(sizeof(struct frame) == FRAME, "a frame has its size");
+
+/* The driver while a command runs. */
+struct igb {
+	struct dma dma;
+	struct igb_memory *mem;
+	struct igb_state *state;
+};
+
+/* Address of a part of the memory as the device sees it. */
+static uint64_t igb_iova(const struct igb *igb, const void *part)
+{
+	return igb->state->iova + ((const uint8_t *)part - igb->dma.mem);
+}
+
+/* Wait until some bits of a register are all set, or all clear. */
+static int igb_wait(const struct igb *igb, uint32_t reg, uint32_t bits,
+		    bool set)
+{
+	uint64_t end = now_ms() + IGB_TIMEOUT_MS;
+
+	while (now_ms() < end) {
+		if ((reg_read32(&igb->dma, reg) & bits) == (set ? bits : 0))
+			return 0;
+		pause_us(200);
+	}
+	return complain(ETIMEDOUT, "bits %#x of register %#x", bits, reg);
+}
+
+/* Reset the controller, leave its interrupts off. */
+static int igb_reset(const struct igb *igb)
+{
+	int ret;
+
+	reg_write32(&igb->dma, IGB_CTRL,
+		    reg_read32(&igb->dma, IGB_CTRL) | IGB_CTRL_RST);
+	pause_us(2000);
+	ret = igb_wait(igb, IGB_CTRL, IGB_CTRL_RST, false);
+	reg_write32(&igb->dma, IGB_IMC, ~0U);
+	reg_write32(&igb->dma, IGB_EIMC, ~0U);
+	return ret;
+}
+
+/* Bring the link up. */
+static int igb_link(const struct igb *igb)
+{
+	int ret;
+
+	reg_write32(&igb->dma, IGB_CTRL,
+		    reg_read32(&igb->dma, IGB_CTRL) | IGB_CTRL_SLU);
+	reg_write32(&igb->dma, IGB_MDIC, IGB_MDIC_AUTONEG);
+	ret = igb_wait(igb, IGB_MDIC, IGB_MDIC_READY, true);
+	return ret ? ret : igb_wait(igb, IGB_STATUS, IGB_STATUS_LU, true);
+}
+
+/* Tell the device where the rings are, and let it go. */
+static int igb_rings(const struct igb *igb)
+{
+	uint64_t tx = igb_iova(igb, igb->mem->tx);
+	uint64_t rx = igb_iova(igb, igb->mem->rx);
+	const struct dma *dma = &igb->dma;
+	int ret;
+
+	reg_write32(dma, IGB_TDBAL, tx);
+	reg_write32(dma, IGB_TDBAH, tx >> 32);
+	reg_write32(dma, IGB_TDLEN, sizeof(igb->mem->tx));
+	reg_write32(dma, IGB_TDH, 0);
+	reg_write32(dma, IGB_TDT, 0);
+	reg_write32(dma, IGB_TXDCTL, IGB_QUEUE_ENABLE);
+	reg_write32(dma, IGB_RDBAL, rx);
+	reg_write32(dma, IGB_RDBAH, rx >> 32);
+	reg_write32(dma, IGB_RDLEN, sizeof(igb->mem->rx));
+	reg_write32(dma, IGB_SRRCTL, IGB_SRRCTL_ADVANCED | BUFFER / 1024);
+	reg_write32(dma, IGB_RDH, 0);
+	reg_write32(dma, IGB_RDT, 0);
+	reg_write32(dma, IGB_RXDCTL, IGB_QUEUE_ENABLE);
+	reg_write32(dma, IGB_TCTL, IGB_TCTL_ALL);
+	reg_write32(dma, IGB_RCTL, IGB_RCTL_ALL);
+	ret = igb_wait(igb, IGB_TXDCTL, IGB_QUEUE_ENABLE, true);
+	if (!ret)
+		ret = igb_wait(igb, IGB_RXDCTL, IGB_QUEUE_ENABLE, true);
+	if (!ret)
+		reg_write32(dma, IGB_RDT, ENTRIES - 1);
+	return ret;
+}
+
+/* Give a receive buffer to the device. */
+static void igb_rx_offer(const struct igb *igb, uint32_t i)
+{
+	igb->mem->rx[i] = (struct igb_rx_desc){
+		.addr = igb_iova(igb, igb->mem->rx_data[i]),
+	};
+}
+
+/* Find the driver's device and memory. */
+static int igb_open(const struct object *drv, struct igb *igb)
+{
+	int ret = dma_get(drv, sizeof(struct igb_memory), &igb->dma);
+
+	if (ret)
+		return ret;
+	igb->mem = (struct igb_memory *)igb->dma.mem;
+	igb->state = &igb->mem->state;
+	return 0;
+}
+
+/* Likewise, for a command that needs a controller that was started. */
+static int igb_use(const struct object *drv, struct igb *igb)
+{
+	int ret = igb_open(drv, igb);
+
+	if (!ret && igb->state->magic != IGB_MAGIC)
+		ret = complain(EINVAL, "no driver state in this memory");
+	return ret;
+}
+
+static int cmd_igb_start(const struct arg *a)
+{
+	struct igb igb;
+	int ret;
+
+	ret = dma_setup(a[0].o, &a[1], &a[2]);
+	if (!ret)
+		ret = igb_open(a[0].o, &igb);
+	if (!ret)
+		ret = vfio_set_master(igb.dma.dev, 1);
+	if (ret)
+		return ret;
+	memset(igb.mem, 0, sizeof(*igb.mem));
+	igb.state->iova = a[3].n;
+	for (uint32_t i = 0; i < ENTRIES; i++)
+		igb_rx_offer(&igb, i);
+	ret = igb_reset(&igb);
+	if (!ret)
+		ret = igb_link(&igb);
+	if (!ret)
+		ret = igb_rings(&igb);
+	if (!ret)
+		igb.state->magic = IGB_MAGIC;
+	return ret;
+}
+
+static int cmd_igb_adopt(const struct arg *a)
+{
+	struct igb igb;
+	int ret = dma_setup(a[0].o, &a[1], &a[2]);
+
+	return ret ? ret : igb_use(a[0].o, &igb);
+}
+
+/* Make frame number seq. */
+static void frame_make(struct frame *f, uint64_t seq)
+{
+	memset(f, 0, sizeof(*f));
+	memset(f->to, 0xff, sizeof(f->to));
+	f->from[0] = 0x02;
+	f->type[0] = ETHERTYPE >> 8;
+	f->type[1] = ETHERTYPE & 255;
+	f->seq = seq;
+	for (size_t i = 0; i < ARRAY_SIZE(f->words); i++)
+		f->words[i] = pattern(0, seq, 8 * i);
+}
+
+/* Send one frame and wait until the device has taken it. */
+static int igb_send(const struct igb *igb, uint64_t seq)
+{
+	uint32_t i = igb->state->tx_tail;
+	volatile struct igb_tx_desc *desc = &igb->mem->tx[i];
+	uint64_t end = now_ms() + IGB_TIMEOUT_MS;
+
+	frame_make((struct frame *)igb->mem->tx_data[i], seq);
+	igb->mem->tx[i] = (struct igb_tx_desc){
+		.addr = igb_iova(igb, igb->mem->tx_data[i]),
+		.cmd_len = IGB_TXD_CMD | FRAME,
+		.status = FRAME << 14,
+	};
+	igb->state->tx_tail = (i + 1) % ENTRIES;
+	reg_write32(&igb->dma, IGB_TDT, igb->state->tx_tail);
+	while (!(desc->status & IGB_DESC_DONE)) {
+		if (now_ms() > end)
+			return complain(ETIMEDOUT, "frame %llu is not sent",
+					(unsigned long long)seq);
+		pause_us(50);
+	}
+	return 0;
+}
+
+static int cmd_igb_tx(const struct arg *a)
+{
+	struct igb igb;
+	int ret = igb_use(a[0].o, &igb);
+
+	for (uint64_t i = 0; !ret && i < a[2].n; i++)
+		ret = igb_send(&igb, a[1].n + i);
+	return ret;
+}
+
+/* Take the next received frame, if there is one: is it one of ours? */
+static bool igb_receive(const struct igb *igb, struct frame *f, bool *ours)
+{
+	uint32_t i = igb->state->rx_next;
+	const volatile struct igb_rx_desc *desc = &igb->mem->rx[i];
+
+	if (!(desc->header_low & IGB_DESC_DONE))
+		return false;
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	memcpy(f, igb->mem->rx_data[i], sizeof(*f));
+	*ours = (desc->header_high & 0xffff) == FRAME &&
+		f->type[0] == ETHERTYPE >> 8 && f->type[1] == (ETHERTYPE & 255);
+	igb_rx_offer(igb, i);
+	igb->state->rx_next = (i + 1) % ENTRIES;
+	reg_write32(&igb->dma, IGB_RDT, i);
+	return true;
+}
+
+static int cmd_igb_rx_check(const struct arg *a)
+{
+	uint64_t end = now_ms() + a[2].n, first = 0, got = 0;
+	struct frame f, want;
+	struct igb igb;
+	bool ours;
+	int ret = igb_use(a[0].o, &igb);
+
+	while (!ret && got < a[1].n) {
+		if (!igb_receive(&igb, &f, &ours)) {
+			if (now_ms() > end)
+				ret = complain(ETIMEDOUT, "%llu frames came",
+					       (unsigned long long)got);
+			pause_us(50);
+			continue;
+		}
+		if (!ours)
+			continue;
+		if (!got)
+			first = f.seq;
+		frame_make(&want, first + got);
+		if (f.seq != want.seq ||
+		    memcmp(f.words, want.words, sizeof(f.words)))
+			ret = complain(EILSEQ, "frame %llu came for %llu",
+				       (unsigned long long)f.seq,
+				       (unsigned long long)want.seq);
+		got++;
+		igb.state->rx_frames++;
+	}
+	result("%llu %llu", (unsigned long long)first, (unsigned long long)got);
+	return ret;
+}
+
+static int cmd_igb_stop(const struct arg *a)
+{
+	struct igb igb;
+	int ret = igb_use(a[0].o, &igb);
+
+	if (ret)
+		return ret;
+	reg_write32(&igb.dma, IGB_RCTL, 0);
+	reg_write32(&igb.dma, IGB_TCTL, 0);
+	ret = igb_reset(&igb);
+	igb.state->magic = 0;
+	return ret ? ret : vfio_set_master(igb.dma.dev, 0);
+}
+
+const struct command igb_commands[] = {
+	{ "igb_start", "Noon", cmd_igb_start, "NEW DEVICE MEMFD IOVA" },
+	{ "igb_adopt", "Noo", cmd_igb_adopt, "NEW DEVICE MEMFD" },
+	{ "igb_tx", "onn", cmd_igb_tx, "IGB FIRST COUNT" },
+	{ "igb_rx_check", "onn", cmd_igb_rx_check, "IGB COUNT MILLISECONDS" },
+	{ "igb_stop", "o", cmd_igb_stop, "IGB" },
+	{}
+};

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * iommufd: address spaces for devices and what is mapped there.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <linux/iommufd.h>
+
+#include "guest.h"
+
+#define MAP_FLAGS                                               \
+	(IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_WRITEABLE | \
+	 IOMMU_IOAS_MAP_READABLE)
+
+static int cmd_iommufd(const struct arg *a)
+{
+	a[0].o->fd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+	return a[0].o->fd < 0 ? -errno : 0;
+}
+
+static int cmd_ioas(const struct arg *a)
+{
+	struct iommu_ioas_alloc call = { .size = sizeof(call) };
+	int ret = sys(ioctl(a[0].o->fd, IOMMU_IOAS_ALLOC, &call));
+
+	a[1].o->id = call.out_ioas_id;
+	result("%u", call.out_ioas_id);
+	return ret;
+}
+
+static int cmd_ioas_map_file(const struct arg *a)
+{
+	struct iommu_ioas_map_file call = {
+		.size = sizeof(call),
+		.flags = MAP_FLAGS,
+		.ioas_id = a[1].o->id,
+		.fd = a[2].o->fd,
+		.start = a[3].n,
+		.length = a[4].n,
+		.iova = a[5].n,
+	};
+
+	return sys(ioctl(a[0].o->fd, IOMMU_IOAS_MAP_FILE, &call));
+}
+
+static int cmd_ioas_map_anon(const struct arg *a)
+{
+	struct iommu_ioas_map call = {
+		.size = sizeof(call),
+		.flags = MAP_FLAGS,
+		.ioas_id = a[1].o->id,
+		.length = a[3].n,
+		.iova = a[4].n,
+	};
+	void *base = mmap(NULL, a[3].n, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (base == MAP_FAILED)
+		return -errno;
+	a[2].o->map = (struct window){ base, a[3].n };
+	call.user_va = (uintptr_t)base;
+	return sys(ioctl(a[0].o->fd, IOMMU_IOAS_MAP, &call));
+}
+
+static int cmd_ioas_unmap(const struct arg *a)
+{
+	struct iommu_ioas_unmap call = {
+		.size = sizeof(call),
+		.ioas_id = a[1].o->id,
+		.iova = a[2].n,
+		.length = a[3].n,
+	};
+
+	return sys(ioctl(a[0].o->fd, IOMMU_IOAS_UNMAP, &call));
+}
+
+static int cmd_hwpt_alloc(const struct arg *a)
+{
+	struct iommu_hwpt_alloc call = {
+		.size = sizeof(call),
+		.dev_id = a[1].o->id,
+		.pt_id = a[2].o->id,
+	};
+	int ret = sys(ioctl(a[0].o->fd, IOMMU_HWPT_ALLOC, &call));
+
+	a[3].o->id = call.out_hwpt_id;
+	result("%u", call.out_hwpt_id);
+	return ret;
+}
+
+static int cmd_iommu_destroy(const struct arg *a)
+{
+	struct iommu_destroy call = { .size = sizeof(call), .id = a[1].o->id };
+
+	return sys(ioctl(a[0].o->fd, IOMMU_DESTROY, &call));
+}
+
+const struct command iommufd_commands[] = {
+	{ "iommufd", "N", cmd_iommufd, "NEW" },
+	{ "ioas", "oN", cmd_ioas, "IOMMUFD NEW" },
+	{ "ioas_map_file", "ooonnn", cmd_ioas_map_file,
+	  "IOMMUFD IOAS MEMFD OFFSET LENGTH IOVA" },
+	{ "ioas_map_anon", "ooNnn", cmd_ioas_map_anon,
+	  "IOMMUFD IOAS NEW LENGTH IOVA" },
+	{ "ioas_unmap", "oonn", cmd_ioas_unmap, "IOMMUFD IOAS IOVA LENGTH" },
+	{ "hwpt_alloc", "oooN", cmd_hwpt_alloc, "IOMMUFD DEVICE IOAS NEW" },
+	{ "iommu_destroy", "oo", cmd_iommu_destroy, "IOMMUFD OBJECT" },
+	{}
+};

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The jump into the next kernel, by the system calls themselves.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <linux/kexec.h>
+#include <linux/reboot.h>
+
+#include "guest.h"
+
+static int cmd_kexec_load(const struct arg *a)
+{
+	int kernel = open(a[0].s, O_RDONLY | O_CLOEXEC);
+	int initrd = open(a[1].s, O_RDONLY | O_CLOEXEC);
+	int ret = -errno;
+
+	if (kernel >= 0 && initrd >= 0)
+		ret = sys(syscall(SYS_kexec_file_load, kernel, initrd,
+				  strlen(a[2].s) + 1, a[2].s, 0UL));
+	if (kernel >= 0)
+		close(kernel);
+	if (initrd >= 0)
+		close(initrd);
+	return ret;
+}
+
+static int cmd_kexec_unload(const struct arg *a)
+{
+	(void)a;
+	return sys(syscall(SYS_kexec_file_load, -1, -1, 0UL, NULL,
+			   (unsigned long)KEXEC_FILE_UNLOAD));
+}
+
+static int cmd_kexec_go(const struct arg *a)
+{
+	(void)a;
+	return sys(syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
+			   LINUX_REBOOT_CMD_KEXEC, NULL));
+}
+
+const struct command kexec_commands[] = {
+	{ "kexec_load", "ssr", cmd_kexec_load, "KERNEL INITRD COMMAND LINE" },
+	{ "kexec_unload", "", cmd_kexec_unload, "" },
+	{ "kexec_go", "", cmd_kexec_go, "" },
+	{}
+};

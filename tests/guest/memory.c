@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Memory in memfds, and the pattern that fills it.
+ */
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "guest.h"
+
+/* Mix the bits of a number (the finalizer of splitmix64). */
+static uint64_t mix(uint64_t x)
+{
+	x += 0x9e3779b97f4a7c15;
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+	return x ^ (x >> 31);
+}
+
+/**
+ * pattern() - the 8 bytes that belong at a place
+ * @seed: which content it is
+ * @place: number of the block or frame
+ * @offset: byte offset in there, a multiple of 8
+ *
+ * lab/wire.py has the same function.
+ */
+uint64_t pattern(uint64_t seed, uint64_t place, uint64_t offset)
+{
+	return mix(mix(seed ^ mix(place)) ^ offset);
+}
+
+/** memory_map() - map all of a memfd, once. Returns 0 or a negative errno. */
+int memory_map(struct object *mem)
+{
+	struct stat st;
+	void *base;
+
+	if (mem->map.base)
+		return 0;
+	if (fstat(mem->fd, &st))
+		return -errno;
+	base = mmap(NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+		    mem->fd, 0);
+	if (base == MAP_FAILED)
+		return -errno;
+	mem->map = (struct window){ base, st.st_size };
+	return 0;
+}
+
+static int cmd_memfd(const struct arg *a)
+{
+	a[0].o->fd = memfd_create(a[0].s, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (a[0].o->fd < 0 || ftruncate(a[0].o->fd, a[1].n))
+		return -errno;
+	return 0;
+}
+
+static int cmd_mem_map(const struct arg *a)
+{
+	int ret = memory_map(a[0].o);
+
+	result("%zu", a[0].o->map.size);
+	return ret;
+}
+
+/* Map the memory and check the range; its first 8 bytes, or NULL. */
+static uint64_t *mem_range(const struct arg *a, int *ret)
+{
+	struct window *map = &a[0].o->map;
+
+	*ret = memory_map(a[0].o);
+	if (*ret)
+		return NULL;
+	if (a[1].n % 8 || a[2].n % 8 || a[1].n > map->size ||
+	    a[2].n > map->size - a[1].n) {
+		*ret = complain(EINVAL, "not a range of 8-byte words in it");
+		return NULL;
+	}
+	return (uint64_t *)((uint8_t *)map->base + a[1].n);
+}
+
+static int cmd_mem_fill(const struct arg *a)
+{
+	uint64_t *word;
+	int ret;
+
+	word = mem_range(a, &ret);
+	for (uint64_t off = 0; !ret && off < a[2].n; off += 8)
+		*word++ = pattern(a[3].n, 0, a[1].n + off);
+	return ret;
+}
+
+static int cmd_mem_check(const struct arg *a)
+{
+	const uint64_t *word;
+	int ret;
+
+	word = mem_range(a, &ret);
+	for (uint64_t off = 0; !ret && off < a[2].n; off += 8, word++)
+		if (*word != pattern(a[3].n, 0, a[1].n + off))
+			ret = complain(EILSEQ, "other content at offset %#llx",
+				       (unsigned long long)(a[1].n + off));
+	return ret;
+}
+
+const struct command mem_commands[] = {
+	{ "memfd", "Nn", cmd_memfd, "NEW SIZE" },
+	{ "mem_map", "o", cmd_mem_map, "MEMFD" },
+	{ "mem_fill", "onnn", cmd_mem_fill, "MEMFD OFFSET LENGTH SEED" },
+	{ "mem_check", "onnn", cmd_mem_check, "MEMFD OFFSET LENGTH SEED" },
+	{}
+};

@@ -1,0 +1,561 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * VFIO devices: through their own character device and iommufd, or through
+ * the old group file.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <linux/pci_regs.h>
+#include <linux/vfio.h>
+
+#include "guest.h"
+
+/* Names of the interrupt indexes, at their numbers. */
+static const char *const irq_names[] = { "INTX", "MSI", "MSIX" };
+
+/* Path of a device's VFIO character device. Returns 0 or a negative errno. */
+static int cdev_path(const char *bdf, char *path, size_t size)
+{
+	struct dirent *entry;
+	char dir[128];
+	int ret = -ENOENT;
+	DIR *d;
+
+	snprintf(dir, sizeof(dir), "/sys/bus/pci/devices/%s/vfio-dev", bdf);
+	d = opendir(dir);
+	if (!d)
+		return complain(errno, "%s has no VFIO device", bdf);
+	while (ret && (entry = readdir(d))) {
+		if (strncmp(entry->d_name, "vfio", 4))
+			continue;
+		snprintf(path, size, "/dev/vfio/devices/%s", entry->d_name);
+		ret = 0;
+	}
+	closedir(d);
+	return ret;
+}
+
+static int cmd_vfio_open(const struct arg *a)
+{
+	char path[300];
+	int ret = cdev_path(a[1].s, path, sizeof(path));
+
+	if (ret)
+		return ret;
+	a[0].o->fd = open(path, O_RDWR | O_CLOEXEC);
+	result("%s", path);
+	return a[0].o->fd < 0 ? -errno : 0;
+}
+
+static int cmd_vfio_bind(const struct arg *a)
+{
+	struct vfio_device_bind_iommufd call = {
+		.argsz = sizeof(call),
+		.iommufd = a[1].o->fd,
+	};
+	int ret = sys(ioctl(a[0].o->fd, VFIO_DEVICE_BIND_IOMMUFD, &call));
+
+	if (ret)
+		return ret;
+	a[0].o->id = call.out_devid;
+	result("%u", call.out_devid);
+	return 0;
+}
+
+static int cmd_vfio_attach(const struct arg *a)
+{
+	struct vfio_device_attach_iommufd_pt call = {
+		.argsz = sizeof(call),
+		.pt_id = a[1].o->id,
+	};
+	int ret = sys(ioctl(a[0].o->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &call));
+
+	result("%u", call.pt_id);
+	return ret;
+}
+
+static int cmd_vfio_detach(const struct arg *a)
+{
+	struct vfio_device_detach_iommufd_pt call = { .argsz = sizeof(call) };
+
+	return sys(ioctl(a[0].o->fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &call));
+}
+
+static int cmd_vfio_reset(const struct arg *a)
+{
+	return sys(ioctl(a[0].o->fd, VFIO_DEVICE_RESET));
+}
+
+/* Ask for a region: where it is in the device's file, and how large. */
+static int region_get(const struct object *dev, unsigned int index,
+		      struct vfio_region_info *info)
+{
+	*info = (struct vfio_region_info){
+		.argsz = sizeof(*info),
+		.index = index,
+	};
+	return sys(ioctl(dev->fd, VFIO_DEVICE_GET_REGION_INFO, info));
+}
+
+static int cmd_vfio_info(const struct arg *a)
+{
+	struct vfio_device_info dev = { .argsz = sizeof(dev) };
+	struct vfio_irq_info irq = { .argsz = sizeof(irq) };
+	struct vfio_region_info region;
+
+	if (ioctl(a[0].o->fd, VFIO_DEVICE_GET_INFO, &dev))
+		return -errno;
+	for (unsigned int i = 0; i < dev.num_regions; i++) {
+		if (region_get(a[0].o, i, &region) || !region.size)
+			continue;
+		say("region %u size=%#llx flags=%#x", i, region.size,
+		    region.flags);
+	}
+	for (irq.index = 0; irq.index < dev.num_irqs; irq.index++) {
+		if (ioctl(a[0].o->fd, VFIO_DEVICE_GET_IRQ_INFO, &irq))
+			continue;
+		say("irq %u count=%u flags=%#x", irq.index, irq.count,
+		    irq.flags);
+	}
+	result("flags=%#x regions=%u irqs=%u", dev.flags, dev.num_regions,
+	       dev.num_irqs);
+	return 0;
+}
+
+/* Number of an interrupt index by its name. */
+static int irq_index(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(irq_names); i++)
+		if (!strcasecmp(irq_names[i], name))
+			return i;
+	return complain(EINVAL, "%s is none of INTX, MSI, MSIX", name);
+}
+
+/* Forget the eventfds of a device. */
+static void events_close(struct object *dev)
+{
+	while (dev->nr_events)
+		close(dev->events[--dev->nr_events]);
+}
+
+static int cmd_vfio_irq_on(const struct arg *a)
+{
+	struct {
+		struct vfio_irq_set set;
+		__s32 fds[MAX_EVENTS];
+	} call = {};
+	struct object *dev = a[0].o;
+	int index = irq_index(a[1].s);
+	int ret;
+
+	if (index < 0)
+		return index;
+	if (a[2].n < 1 || a[2].n > MAX_EVENTS)
+		return -EINVAL;
+	events_close(dev);
+	while (dev->nr_events < (int)a[2].n) {
+		int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+		if (fd < 0)
+			return -errno;
+		call.fds[dev->nr_events] = fd;
+		dev->events[dev->nr_events++] = fd;
+	}
+	call.set.argsz = sizeof(call.set) + dev->nr_events * sizeof(__s32);
+	call.set.flags = VFIO_IRQ_SET_DATA_EVENTFD |
+			 VFIO_IRQ_SET_ACTION_TRIGGER;
+	call.set.index = index;
+	call.set.count = dev->nr_events;
+	ret = sys(ioctl(dev->fd, VFIO_DEVICE_SET_IRQS, &call));
+	if (ret)
+		events_close(dev);
+	return ret;
+}
+
+static int cmd_vfio_irq_off(const struct arg *a)
+{
+	struct vfio_irq_set call = {
+		.argsz = sizeof(call),
+		.flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER,
+	};
+	int index = irq_index(a[1].s);
+	int ret;
+
+	if (index < 0)
+		return index;
+	call.index = index;
+	ret = sys(ioctl(a[0].o->fd, VFIO_DEVICE_SET_IRQS, &call));
+	if (!ret)
+		events_close(a[0].o);
+	return ret;
+}
+
+static int cmd_vfio_irq_count(const struct arg *a)
+{
+	uint64_t n;
+
+	for (int i = 0; i < a[0].o->nr_events; i++) {
+		if (read(a[0].o->events[i], &n, sizeof(n)) != sizeof(n))
+			n = 0;
+		result("%llu ", (unsigned long long)n);
+	}
+	return 0;
+}
+
+/* Read or write a few bytes of a region through the device's file. */
+static int region_io(const struct object *dev, unsigned int index, uint64_t off,
+		     void *buf, size_t len, int write)
+{
+	struct vfio_region_info info;
+	int ret = region_get(dev, index, &info);
+	ssize_t n;
+
+	if (ret)
+		return ret;
+	if (off > info.size || len > info.size - off)
+		return complain(EINVAL, "region %u ends at %#llx", index,
+				info.size);
+	if (write)
+		n = pwrite(dev->fd, buf, len, info.offset + off);
+	else
+		n = pread(dev->fd, buf, len, info.offset + off);
+	if (n < 0)
+		return -errno;
+	return (size_t)n == len ? 0 : -EIO;
+}
+
+static int cmd_cfg_read(const struct arg *a)
+{
+	uint8_t buf[4096];
+	size_t len = a[2].n;
+	int ret;
+
+	if (len > sizeof(buf))
+		return -EINVAL;
+	ret = region_io(a[0].o, VFIO_PCI_CONFIG_REGION_INDEX, a[1].n, buf, len,
+			0);
+	for (size_t i = 0; !ret && i < len; i += 32) {
+		char line[65] = "";
+
+		for (size_t j = i; j < len && j < i + 32; j++)
+			sprintf(line + 2 * (j - i), "%02x", buf[j]);
+		say("%s", line);
+	}
+	return ret;
+}
+
+/* Is this a width that a register can have? */
+static int width_ok(uint64_t width)
+{
+	return width == 1 || width == 2 || width == 4 || width == 8;
+}
+
+static int cmd_cfg_write(const struct arg *a)
+{
+	uint64_t val = a[3].n;
+
+	if (!width_ok(a[2].n))
+		return -EINVAL;
+	return region_io(a[0].o, VFIO_PCI_CONFIG_REGION_INDEX, a[1].n, &val,
+			 a[2].n, 1);
+}
+
+static int cmd_bar_read(const struct arg *a)
+{
+	uint64_t val = 0;
+	int ret;
+
+	if (!width_ok(a[3].n))
+		return -EINVAL;
+	ret = region_io(a[0].o, a[1].n, a[2].n, &val, a[3].n, 0);
+	result("%#llx", (unsigned long long)val);
+	return ret;
+}
+
+static int cmd_bar_write(const struct arg *a)
+{
+	uint64_t val = a[4].n;
+
+	if (!width_ok(a[3].n))
+		return -EINVAL;
+	return region_io(a[0].o, a[1].n, a[2].n, &val, a[3].n, 1);
+}
+
+/**
+ * vfio_map_bar() - map a BAR of a device, once
+ * @dev: the device
+ * @bar: number of the BAR
+ *
+ * Return: 0 or a negative errno
+ */
+int vfio_map_bar(struct object *dev, unsigned int bar)
+{
+	struct vfio_region_info info;
+	void *base;
+	int ret;
+
+	if (bar >= PCI_BARS)
+		return -EINVAL;
+	if (dev->bars[bar].base)
+		return 0;
+	ret = region_get(dev, bar, &info);
+	if (ret)
+		return ret;
+	if (!(info.flags & VFIO_REGION_INFO_FLAG_MMAP))
+		return complain(ENODEV, "BAR %u cannot be mapped", bar);
+	base = mmap(NULL, info.size, PROT_READ | PROT_WRITE, MAP_SHARED,
+		    dev->fd, info.offset);
+	if (base == MAP_FAILED)
+		return -errno;
+	dev->bars[bar] = (struct window){ base, info.size };
+	return 0;
+}
+
+static int cmd_bar_mmap(const struct arg *a)
+{
+	int ret = vfio_map_bar(a[0].o, a[1].n);
+
+	if (!ret)
+		result("%zu", a[0].o->bars[a[1].n].size);
+	return ret;
+}
+
+static int cmd_bar_munmap(const struct arg *a)
+{
+	if (a[1].n >= PCI_BARS || !a[0].o->bars[a[1].n].base)
+		return -EINVAL;
+	window_unmap(&a[0].o->bars[a[1].n]);
+	return 0;
+}
+
+/* Address of a register in a mapped BAR, or NULL. */
+static volatile void *bar_register(const struct arg *a)
+{
+	const struct window *win;
+
+	if (a[1].n >= PCI_BARS || !width_ok(a[3].n))
+		return NULL;
+	win = &a[0].o->bars[a[1].n];
+	if (!win->base || a[2].n + a[3].n > win->size || a[2].n % a[3].n)
+		return NULL;
+	return (uint8_t *)win->base + a[2].n;
+}
+
+static int cmd_bar_peek(const struct arg *a)
+{
+	volatile void *reg = bar_register(a);
+	uint64_t val;
+
+	if (!reg)
+		return complain(EINVAL, "no such register is mapped");
+	switch (a[3].n) {
+	case 1:
+		val = *(volatile uint8_t *)reg;
+		break;
+	case 2:
+		val = *(volatile uint16_t *)reg;
+		break;
+	case 4:
+		val = *(volatile uint32_t *)reg;
+		break;
+	default:
+		val = *(volatile uint64_t *)reg;
+		break;
+	}
+	result("%#llx", (unsigned long long)val);
+	return 0;
+}
+
+static int cmd_bar_poke(const struct arg *a)
+{
+	volatile void *reg = bar_register(a);
+
+	if (!reg)
+		return complain(EINVAL, "no such register is mapped");
+	switch (a[3].n) {
+	case 1:
+		*(volatile uint8_t *)reg = a[4].n;
+		break;
+	case 2:
+		*(volatile uint16_t *)reg = a[4].n;
+		break;
+	case 4:
+		*(volatile uint32_t *)reg = a[4].n;
+		break;
+	default:
+		*(volatile uint64_t *)reg = a[4].n;
+		break;
+	}
+	return 0;
+}
+
+/**
+ * vfio_set_master() - let a device start transactions, or stop it
+ * @dev: the device
+ * @on: 1 to let it, 0 to stop it
+ *
+ * Return: 0 or a negative errno
+ */
+int vfio_set_master(struct object *dev, int on)
+{
+	uint16_t cmd;
+	int ret;
+
+	ret = region_io(dev, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &cmd,
+			sizeof(cmd), 0);
+	if (ret)
+		return ret;
+	cmd &= ~PCI_COMMAND_MASTER;
+	cmd |= PCI_COMMAND_MEMORY | (on ? PCI_COMMAND_MASTER : 0);
+	return region_io(dev, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &cmd,
+			 sizeof(cmd), 1);
+}
+
+/* Give a group an address space: a VFIO container, or an iommufd as one. */
+static int group_container(struct object *group)
+{
+	group->fd2 = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	if (group->fd2 < 0)
+		group->fd2 = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+	if (group->fd2 < 0)
+		return -errno;
+	if (ioctl(group->fd, VFIO_GROUP_SET_CONTAINER, &group->fd2))
+		return -errno;
+	return sys(ioctl(group->fd2, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU));
+}
+
+static int cmd_group_open(const struct arg *a)
+{
+	char link[128], target[PATH_MAX], path[PATH_MAX];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/sys/bus/pci/devices/%s/iommu_group",
+		 a[1].s);
+	n = readlink(link, target, sizeof(target) - 1);
+	if (n < 0)
+		return complain(errno, "%s has no IOMMU group", a[1].s);
+	target[n] = '\0';
+	snprintf(path, sizeof(path), "/dev/vfio/%s", basename(target));
+	a[0].o->fd = open(path, O_RDWR | O_CLOEXEC);
+	if (a[0].o->fd < 0)
+		return complain(errno, "cannot open %s", path);
+	return group_container(a[0].o);
+}
+
+static int cmd_group_device(const struct arg *a)
+{
+	a[1].o->fd = ioctl(a[0].o->fd, VFIO_GROUP_GET_DEVICE_FD, a[2].s);
+	return a[1].o->fd < 0 ? -errno : 0;
+}
+
+static int cmd_dmabuf_export(const struct arg *a)
+{
+	size_t size = sizeof(struct vfio_device_feature) +
+		      sizeof(struct vfio_device_feature_dma_buf) +
+		      sizeof(struct vfio_region_dma_range);
+	struct vfio_device_feature *call = calloc(1, size);
+	struct vfio_device_feature_dma_buf *buf;
+
+	if (!call)
+		return -ENOMEM;
+	call->argsz = size;
+	call->flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_BUF;
+	buf = (void *)call->data;
+	buf->region_index = a[2].n;
+	buf->open_flags = O_RDWR | O_CLOEXEC;
+	buf->nr_ranges = 1;
+	buf->dma_ranges[0].offset = a[3].n;
+	buf->dma_ranges[0].length = a[4].n;
+	a[1].o->fd = sys(ioctl(a[0].o->fd, VFIO_DEVICE_FEATURE, call));
+	free(call);
+	return a[1].o->fd < 0 ? a[1].o->fd : 0;
+}
+
+/**
+ * dma_setup() - begin a driver: remember its device and its memory
+ * @drv: the driver's object, whose ->driver begins with a struct dma_driver
+ * @dev: the device
+ * @mem: the memfd
+ *
+ * Return: 0 or a negative errno
+ */
+int dma_setup(struct object *drv, const struct arg *dev, const struct arg *mem)
+{
+	struct dma_driver *names = calloc(1, sizeof(*names));
+
+	if (!names)
+		return -ENOMEM;
+	strcpy(names->dev, dev->o->name);
+	strcpy(names->mem, mem->o->name);
+	drv->driver = names;
+	return 0;
+}
+
+/**
+ * dma_get() - look up a driver's device and memory for a command
+ * @drv: the driver's object
+ * @need: bytes of memory that it needs
+ * @dma: what was found
+ *
+ * Return: 0 or a negative errno
+ */
+int dma_get(const struct object *drv, size_t need, struct dma *dma)
+{
+	const struct dma_driver *names = drv->driver;
+	struct object *mem;
+	int ret;
+
+	if (!names)
+		return complain(EINVAL, "%s is no driver", drv->name);
+	dma->dev = object_find(names->dev);
+	mem = object_find(names->mem);
+	if (!dma->dev || !mem)
+		return complain(ENOENT, "its device or memory is closed");
+	ret = vfio_map_bar(dma->dev, 0);
+	if (!ret)
+		ret = memory_map(mem);
+	if (ret)
+		return ret;
+	if (mem->map.size < need)
+		return complain(EINVAL, "the memory must have %zu bytes", need);
+	dma->regs = dma->dev->bars[0].base;
+	dma->mem = mem->map.base;
+	return 0;
+}
+
+const struct command vfio_commands[] = {
+	{ "vfio_open", "Ns", cmd_vfio_open, "NEW BDF" },
+	{ "vfio_bind", "oo", cmd_vfio_bind, "DEVICE IOMMUFD" },
+	{ "vfio_attach", "oo", cmd_vfio_attach, "DEVICE IOAS|HWPT" },
+	{ "vfio_detach", "o", cmd_vfio_detach, "DEVICE" },
+	{ "vfio_info", "o", cmd_vfio_info, "DEVICE" },
+	{ "vfio_reset", "o", cmd_vfio_reset, "DEVICE" },
+	{ "vfio_irq_on", "osn", cmd_vfio_irq_on, "DEVICE INTX|MSI|MSIX COUNT" },
+	{ "vfio_irq_off", "os", cmd_vfio_irq_off, "DEVICE INTX|MSI|MSIX" },
+	{ "vfio_irq_count", "o", cmd_vfio_irq_count, "DEVICE" },
+	{ "cfg_read", "onn", cmd_cfg_read, "DEVICE OFFSET LENGTH" },
+	{ "cfg_write", "onnn", cmd_cfg_write, "DEVICE OFFSET WIDTH VALUE" },
+	{ "bar_read", "onnn", cmd_bar_read, "DEVICE BAR OFFSET WIDTH" },
+	{ "bar_write", "onnnn", cmd_bar_write,
+	  "DEVICE BAR OFFSET WIDTH VALUE" },
+	{ "bar_mmap", "on", cmd_bar_mmap, "DEVICE BAR" },
+	{ "bar_munmap", "on", cmd_bar_munmap, "DEVICE BAR" },
+	{ "bar_peek", "onnn", cmd_bar_peek, "DEVICE BAR OFFSET WIDTH" },
+	{ "bar_poke", "onnnn", cmd_bar_poke, "DEVICE BAR OFFSET WIDTH VALUE" },
+	{ "group_open", "Ns", cmd_group_open, "NEW BDF" },
+	{ "group_device", "oNs", cmd_group_device, "GROUP NEW BDF" },
+	{ "dmabuf_export", "oNnnn", cmd_dmabuf_export,
+	  "DEVICE NEW BAR OFFSET LENGTH" },
+	{}
+};
