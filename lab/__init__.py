@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The QEMU lab: build what a machine starts from, run it, talk to it, read its traces."""
+
+from .image import ImageError, Kernel
+from .machine import GuestError, Machine, MachineError, Reply, Worker
+from .topology import SMALL, STANDARD, Edu, Igb, Nvme, Port, Switch
+
+__all__ = ["Edu", "GuestError", "Igb", "ImageError", "Kernel", "Machine", "MachineError", "Nvme",
+           "Port", "Reply", "SMALL", "STANDARD", "Switch", "Worker"]

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""python3 -m lab: a machine for people."""
+
+import argparse
+import subprocess
+import sys
+
+from . import ImageError, Machine, MachineError
+
+
+def shell(args):
+    """Run a machine on this terminal."""
+    machine = Machine("shell", args.kernel, args.next, scalable=args.scalable, append=args.append,
+                      memory=args.memory)
+    machine.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return subprocess.call(machine.command(interactive=True))
+    finally:
+        machine.close()
+
+
+def boot_time(args):
+    """Measure boot and kexec."""
+    with Machine("boot-time", args.kernel, args.next, scalable=args.scalable, append=args.append,
+                 memory=args.memory) as machine:
+        print(f"boot   {machine.marks['ready'] - machine.marks['start']:6.2f} s"
+              f"  {machine.sh('uname -r')}")
+        for _ in range(args.updates):
+            machine.kexec()
+            print(f"kexec  {machine.marks['ready'] - machine.marks['freeze']:6.2f} s"
+                  f"  {machine.sh('uname -r')}")
+    return 0
+
+
+def main():
+    """Read the command line and do what it says."""
+    parser = argparse.ArgumentParser(prog="python3 -m lab", description=__doc__)
+    parser.add_argument("--kernel", default="lab-a", help="flavour to start (lab-a)")
+    parser.add_argument("--next", help="flavour to kexec into (lab-b after lab-a, else the same)")
+    parser.add_argument("--scalable", action="store_true", help="VT-d in scalable mode")
+    parser.add_argument("--append", default="", help="more words for the kernel's command line")
+    parser.add_argument("--memory", help="the machine's memory, like 1G")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("shell", help=shell.__doc__).set_defaults(run=shell)
+    times = commands.add_parser("boot-time", help=boot_time.__doc__)
+    times.add_argument("--updates", type=int, default=1, help="how many kexecs (1)")
+    times.set_defaults(run=boot_time)
+    args = parser.parse_args()
+    try:
+        return args.run(args)
+    except (ImageError, MachineError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

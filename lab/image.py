@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a machine starts from: kernels, and an initramfs that serves both of an update.
+
+The initramfs holds busybox, the guest program, and of every kernel that takes part its
+modules (/lib/modules/RELEASE) and its image (/images/FLAVOUR/bzImage), so that the incoming
+kernel can be given the very initramfs that the outgoing one was started with.
+"""
+
+import functools
+import os
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import paths
+
+BUSYBOX = Path("/bin/busybox")
+INIT = Path(__file__).with_name("init")
+FOLDERS = ("bin", "dev", "etc", "images", "lib", "lib/modules", "mnt", "proc", "run", "sbin",
+           "sys", "tmp", "usr", "usr/bin", "usr/sbin")
+
+
+class ImageError(Exception):
+    """Something that a machine starts from is missing."""
+
+
+class Cpio:
+    """An archive in the format that Linux unpacks as its first file system (cpio "newc")."""
+
+    def __init__(self):
+        """Begin an empty archive."""
+        self._parts = []
+        self._inode = 0
+
+    def _add(self, name, mode, data=b"", device=(0, 0)):
+        """Add an entry."""
+        self._inode += 1
+        path = name.encode() + b"\0"
+        fields = (self._inode, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(path), 0)
+        head = b"070701" + b"".join(b"%08X" % field for field in fields) + path
+        self._parts += [head, bytes(-len(head) % 4), data, bytes(-len(data) % 4)]
+
+    def folder(self, name):
+        """Add a folder."""
+        self._add(name, stat.S_IFDIR | 0o755)
+
+    def link(self, name, target):
+        """Add a symbolic link."""
+        self._add(name, stat.S_IFLNK | 0o777, target.encode())
+
+    def device(self, name, major, minor):
+        """Add a character device."""
+        self._add(name, stat.S_IFCHR | 0o600, device=(major, minor))
+
+    def file(self, name, source, executable=False):
+        """Add a file with the content of another."""
+        self._add(name, stat.S_IFREG | (0o755 if executable else 0o644),
+                  Path(source).read_bytes())
+
+    def tree(self, name, source):
+        """Add a folder with all that is in another; links out of it are left out."""
+        self.folder(name)
+        for entry in sorted(Path(source).iterdir()):
+            if entry.is_symlink():
+                continue
+            if entry.is_dir():
+                self.tree(f"{name}/{entry.name}", entry)
+            else:
+                self.file(f"{name}/{entry.name}", entry)
+
+    def data(self):
+        """Return the finished archive."""
+        self._add("TRAILER!!!", 0)
+        return b"".join(self._parts)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel that was built for the lab."""
+
+    flavour: str
+
+    @property
+    def folder(self):
+        """The folder of its build."""
+        return paths.IMAGES / self.flavour
+
+    @property
+    def image(self):
+        """Its boot image."""
+        image = self.folder / "bzImage"
+        if not image.exists():
+            raise ImageError(f"{paths.short(image)} is missing: run kernel/build {self.flavour}")
+        return image
+
+    @property
+    def release(self):
+        """What uname -r will say."""
+        return (self.folder / "release").read_text().strip()
+
+    @property
+    def modules(self):
+        """The folder of its modules, or None when it has none."""
+        modules = self.folder / "modules" / "lib" / "modules" / self.release
+        return modules if modules.is_dir() else None
+
+    @property
+    def guest_image(self):
+        """Path of its boot image inside the machine."""
+        return f"/images/{self.flavour}/bzImage"
+
+    def has(self, option):
+        """Tell whether its configuration has an option, like "KASAN", set to y or m."""
+        lines = (self.folder / "config").read_text().splitlines()
+        return f"CONFIG_{option}=y" in lines or f"CONFIG_{option}=m" in lines
+
+
+@functools.lru_cache(maxsize=None)
+def guest_program():
+    """Build the guest program and return its path."""
+    source = paths.ROOT / "tests" / "guest"
+    out = paths.BUILD / "guest"
+    made = subprocess.run(["make", "-s", "-C", source, f"OUT={out}"], stderr=subprocess.PIPE,
+                          text=True, check=False)
+    if made.returncode:
+        raise ImageError(f"the guest program does not build:\n{made.stderr}")
+    return out / "guest"
+
+
+def _add_busybox(archive):
+    """Add busybox under the name of each of its commands."""
+    archive.file("bin/busybox", BUSYBOX, executable=True)
+    names = subprocess.run([BUSYBOX, "--list-full"], stdout=subprocess.PIPE, text=True, check=True)
+    for name in names.stdout.split():
+        if name.split("/")[0] in ("bin", "sbin", "usr") and name != "bin/busybox":
+            archive.link(name, "/bin/busybox")
+
+
+@functools.lru_cache(maxsize=None)
+def initramfs(kernels):
+    """Make the initramfs for some kernels (a tuple) and return its path.
+
+    A file of that content that is already there is left as it is.
+    """
+    if not BUSYBOX.exists():
+        raise ImageError("busybox is missing: install the package busybox-static")
+    archive = Cpio()
+    for folder in FOLDERS:
+        archive.folder(folder)
+    archive.device("dev/console", 5, 1)
+    _add_busybox(archive)
+    archive.file("init", INIT, executable=True)
+    archive.file("bin/guest", guest_program(), executable=True)
+    for kernel in kernels:
+        archive.folder(f"images/{kernel.flavour}")
+        archive.file(f"images/{kernel.flavour}/bzImage", kernel.image)
+        if kernel.modules:
+            archive.tree(f"lib/modules/{kernel.release}", kernel.modules)
+    data = archive.data()
+    path = paths.LAB / ("initramfs-" + "+".join(k.flavour for k in kernels) + ".cpio")
+    if not path.exists() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_suffix(f".{os.getpid()}")
+        new.write_bytes(data)
+        new.replace(path)
+    return path

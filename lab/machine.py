@@ -1,0 +1,550 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A machine in QEMU: start it, act inside it, kexec it, read what happened to its devices.
+
+    with Machine("example", topology=STANDARD) as m:
+        w = m.worker("owner")
+        w("memfd", "M", "1m")
+        m.kexec()
+        print(m.sh("uname -r"))
+"""
+
+import atexit
+import contextlib
+import ctypes
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+
+from . import paths, trace
+from .image import Kernel, initramfs
+from .topology import STANDARD, Run, arguments
+from .wire import Wire
+
+COMMAND_LINE = "console=ttyS0 liveupdate=on kho=on intel_iommu=on iommu=nopt panic=-1 retain_initrd"
+SPLAT = re.compile(
+    r"BUG:|WARNING:|KASAN|UBSAN|Oops|Kernel panic|refcount_t|possible recursive locking"
+    r"|possible circular locking|inconsistent lock state|suspicious RCU usage|Call Trace"
+    r"|general protection fault|INFO: task .* blocked|soft lockup|rcu:.*stall"
+    r"|kmemleak: .* new suspected|Unable to handle|scheduling while atomic")
+PATIENCE = 60
+QUIT_PATIENCE = 5
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None)
+
+
+class MachineError(Exception):
+    """A machine did not do what it should; says where its console and traces are."""
+
+
+class GuestError(Exception):
+    """A command failed in the machine; errno is the name of the error, like "EBUSY"."""
+
+    def __init__(self, command, errno, message):
+        """Say which command failed, how and why."""
+        super().__init__(f"{command}: {errno}: {message}")
+        self.command = command
+        self.errno = errno
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a command in the machine answered: lines of output, then values."""
+
+    lines: list
+    values: list
+
+    @property
+    def text(self):
+        """The lines of output as one text."""
+        return "\n".join(self.lines)
+
+    def __int__(self):
+        """The first value as a number."""
+        return int(self.values[0], 0)
+
+
+class Lines(threading.Thread):
+    """Takes one connection to a socket and calls a function with each line that comes."""
+
+    def __init__(self, path, handle):
+        """Listen at a path."""
+        super().__init__(daemon=True)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path)
+        self._listener.listen(1)
+        self._connection = None
+        self._handle = handle
+        self.start()
+
+    def run(self):
+        """Read until the other side is gone."""
+        self._connection, _ = self._listener.accept()
+        self._listener.close()
+        with contextlib.suppress(OSError):
+            for line in self._connection.makefile("r", encoding="utf-8", errors="replace",
+                                                  newline="\n"):
+                self._handle(line.rstrip("\r\n"))
+
+    def send(self, text):
+        """Send a line."""
+        self._connection.sendall(text.encode() + b"\n")
+
+    def close(self):
+        """Hang up, also when nobody ever connected."""
+        if self._connection:
+            with contextlib.suppress(OSError):
+                self._connection.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+class Worker:
+    """A process in the machine that keeps named objects; call it with a command."""
+
+    def __init__(self, machine, name):
+        """Take the machine and the name; the process starts with the first command."""
+        self._machine = machine
+        self.name = name
+
+    def start(self, *words):
+        """Begin a command without waiting for it."""
+        self._machine.request(self.name, " ".join(str(word) for word in words))
+
+    def wait(self, timeout=None):
+        """Wait for the command that was begun; returns its Reply or raises GuestError."""
+        return self._machine.reply(self.name, timeout)
+
+    def __call__(self, *words, timeout=None):
+        """Run a command; returns its Reply or raises GuestError."""
+        self.start(*words)
+        return self.wait(timeout)
+
+    def fails(self, *words, timeout=None):
+        """Run a command that must fail; returns the name of its error."""
+        try:
+            self(*words, timeout=timeout)
+        except GuestError as error:
+            return error.errno
+        raise AssertionError(f"{self.name}: {' '.join(map(str, words))}: did not fail")
+
+    def kill(self):
+        """End the process by SIGKILL and wait until it is gone."""
+        self._machine.agent("kill", self.name)
+
+    def vfio(self, device, bdf, iommufd="I", ioas="A"):
+        """Open a device's cdev and attach it to an IOAS, making what is not there yet."""
+        have = {line.split()[0] for line in self("objects").lines}
+        if iommufd not in have:
+            self("iommufd", iommufd)
+        if ioas not in have:
+            self("ioas", iommufd, ioas)
+        self("vfio_open", device, bdf)
+        self("vfio_bind", device, iommufd)
+        self("vfio_attach", device, ioas)
+
+    def dma_memory(self, name, size, iova, iommufd="I", ioas="A"):
+        """Make a memfd and map it for the devices of an IOAS."""
+        self("memfd", name, size)
+        self("ioas_map_file", iommufd, ioas, name, 0, size, iova)
+
+
+class Machine:
+    """A machine. Use it as a context: it boots on entry, and ends, checked, on exit.
+
+    name names its folder build/lab/runs/NAME; kernel and next_kernel are flavours, the second
+    is what kexec() goes to first; append goes to the kernel's command line. marks has the
+    host's time of the last boot ("ready") and of the last jump ("freeze").
+    """
+
+    def __init__(self, name, kernel="lab-a", next_kernel=None, *, topology=STANDARD, append="",
+                 memory=None, smp=2, scalable=False, modules=(), icount=False):
+        """Describe a machine; nothing runs yet."""
+        self.kernel = Kernel(kernel)
+        self.next_kernel = Kernel(next_kernel or ("lab-b" if kernel == "lab-a" else kernel))
+        self.folder = paths.RUNS / re.sub(r"[^\w.+-]+", "-", name).strip("-")
+        self.marks = {}
+        self.wires = {}
+        self._kernels = tuple(dict.fromkeys((self.kernel, self.next_kernel)))
+        self._topology = topology
+        self._append = append + (f" lab.modules={','.join(modules)}" if modules else "")
+        slow = any(kernel.has("KASAN") for kernel in self._kernels)
+        self._patience = PATIENCE * (4 if slow else 1)
+        self._memory = memory or ("2G" if slow else "1G")
+        self._smp = smp
+        self._scalable = scalable
+        self._icount = icount
+        self._expected = []
+        self._news = threading.Condition()
+        self._boots = []
+        self._text = {}
+        self._replies = {}
+        self._console_lines = []
+        self._sockets = None
+        self._process = None
+        self._serial = self._console = self._monitor = None
+        self._console_log = None
+
+    # --- life ---
+
+    def boot(self):
+        """Start the machine and wait until its agent answers."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        self._sockets = tempfile.mkdtemp(prefix="lab-")
+        atexit.register(self._end)
+        self._console_log = open(self.folder / "console.log", "w", encoding="utf-8",
+                                 errors="replace", buffering=1)
+        self._console = Lines(f"{self._sockets}/console", self._on_console)
+        self._serial = Lines(f"{self._sockets}/agent", self._on_agent)
+        self._monitor = Monitor(f"{self._sockets}/monitor")
+        command = self.command(interactive=False)
+        (self.folder / "qemu.cmd").write_text(_shell_words(command) + "\n")
+        self.marks["start"] = time.time()
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=open(self.folder / "qemu.log", "w", encoding="utf-8"),
+            preexec_fn=_die_with_parent, start_new_session=True)
+        self._wait_boot(1)
+        return self
+
+    def close(self):
+        """End the machine; raises MachineError when its kernel complained."""
+        self._end()
+        splats = self.splats()
+        if splats:
+            raise MachineError(self._say("the kernel complained: " + splats[0]))
+
+    def _end(self):
+        """End QEMU and close all that is open."""
+        atexit.unregister(self._end)
+        if self._process:
+            self._process.terminate()
+            try:
+                self._process.wait(QUIT_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        for part in (self._serial, self._console, self._monitor, *self.wires.values()):
+            if part:
+                part.close()
+        if self._console:
+            self._console.join(QUIT_PATIENCE)
+        if self._console_log:
+            self._console_log.close()
+        if self._sockets:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+        for image in self.folder.glob("*.img"):
+            image.unlink()
+
+    def __enter__(self):
+        """Boot."""
+        try:
+            return self.boot()
+        except BaseException:
+            self._end()
+            raise
+
+    def __exit__(self, kind, error, where):
+        """End; a failure that is under way goes first."""
+        if kind:
+            self._end()
+        else:
+            self.close()
+
+    # --- what it is made of ---
+
+    def command(self, interactive):
+        """Return QEMU's command line; interactive has the console on the terminal."""
+        accel = "tcg,thread=single" if self._icount else "tcg,thread=multi"
+        iommu = "intel-iommu,intremap=on" + (",x-scalable-mode=on" if self._scalable else "")
+        command = [
+            "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
+            "-M", "q35,kernel-irqchip=split,sata=off,smbus=off", "-accel", accel, "-cpu", "max",
+            "-smp", str(self._smp), "-m", self._memory, "-device", iommu,
+            "-kernel", str(self.kernel.image), "-initrd", str(initramfs(self._kernels)),
+            "-append", self.command_line("lab.shell" if interactive else ""),
+            *arguments(self._topology, Run(self.folder, self._wire)),
+        ]
+        if self._icount:
+            command += ["-icount", "shift=1,sleep=off"]
+        if interactive:
+            return command + ["-serial", "mon:stdio"]
+        for name in ("console", "agent", "monitor"):
+            command += ["-chardev", f"socket,id={name},path={self._sockets}/{name}"]
+        command += ["-serial", "chardev:console", "-serial", "chardev:agent",
+                    "-mon", "chardev=monitor,mode=control",
+                    "-msg", "timestamp=on", "-D", str(self.folder / "trace.log")]
+        for event in trace.EVENTS:
+            command += ["-trace", event]
+        return command
+
+    def command_line(self, extra=""):
+        """Return the kernel's command line."""
+        return " ".join(f"{COMMAND_LINE} {self._append} {extra}".split())
+
+    def _wire(self, name):
+        """Make the cable of a network controller."""
+        if self._sockets is None:
+            self._sockets = tempfile.mkdtemp(prefix="lab-")
+        self.wires[name] = Wire(self._sockets, name)
+        return self.wires[name]
+
+    # --- acting inside ---
+
+    def worker(self, name):
+        """Return the worker of a name; its process starts with its first command."""
+        return Worker(self, name)
+
+    def sh(self, command, check=True, timeout=None):
+        """Run a shell command in the machine and return its output."""
+        reply = self.worker("sh")("sh", command, timeout=timeout)
+        if check and int(reply):
+            raise GuestError(command, f"exit code {int(reply)}", reply.text)
+        return reply.text
+
+    def agent(self, *words):
+        """Give the agent a command of its own: kill NAME, list."""
+        self.request("@", " ".join(words))
+        return self.reply("@")
+
+    def request(self, name, text):
+        """Send a worker a command."""
+        if "\n" in text:
+            raise ValueError("a command is one line")
+        self._alive()
+        self._serial.send(f"{name} {text}")
+
+    def reply(self, name, timeout=None):
+        """Wait for a worker's reply."""
+        self._wait(lambda: name in self._replies, timeout or self._patience,
+                   f"no reply from worker {name}")
+        with self._news:
+            good, rest, lines = self._replies.pop(name)
+        if good:
+            return Reply(lines, rest.split())
+        errno, _, message = rest.partition(" ")
+        raise GuestError(name, errno, message)
+
+    # --- live update ---
+
+    def kexec_load(self, append="", kernel=None):
+        """Load the next kernel (the one that the machine does not run, unless named)."""
+        target = Kernel(kernel) if kernel else self.next_kernel
+        self.worker("kexec")("kexec_load", target.guest_image, "/sys/firmware/initrd",
+                             self.command_line(append))
+
+    def kexec_go(self, timeout=None):
+        """Jump and wait for the next kernel; raises GuestError when the jump is refused."""
+        boots = len(self._boots)
+        self.marks["freeze"] = time.time()
+        self.worker("kexec").start("kexec_go")
+        self._wait(lambda: len(self._boots) > boots or "kexec" in self._replies,
+                   timeout or self._patience, "the next kernel does not come up")
+        if len(self._boots) == boots:
+            self.reply("kexec")
+        self._wait_boot(boots + 1)
+        self.kernel, self.next_kernel = self.next_kernel, self.kernel
+
+    def kexec(self, append="", timeout=None):
+        """Load the next kernel and jump into it."""
+        self.kexec_load(append)
+        self.kexec_go(timeout)
+
+    # --- devices ---
+
+    def bdf(self, name):
+        """Return the PCI address of a device of the topology, as it is now."""
+        found = _find_pci(self._monitor.ask("query-pci"), name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def config(self, bdf):
+        """Return a device's config space as the machine's kernel reads it."""
+        return bytes.fromhex(self.sh(f"xxd -p /sys/bus/pci/devices/{bdf}/config").replace("\n", ""))
+
+    def driver(self, bdf):
+        """Return the name of the driver that has a device, or None."""
+        link = self.sh(f"readlink /sys/bus/pci/devices/{bdf}/driver", check=False)
+        return link.rpartition("/")[2] or None
+
+    def bind(self, bdf, driver=""):
+        """Give a device to a driver; without one, to whichever takes it by itself."""
+        folder = f"/sys/bus/pci/devices/{bdf}"
+        self.sh(f"echo {driver} >{folder}/driver_override;"
+                f"[ ! -e {folder}/driver ] || echo {bdf} >{folder}/driver/unbind;"
+                f"echo {bdf} >/sys/bus/pci/drivers_probe")
+        bound = self.driver(bdf)
+        if driver and bound != driver:
+            raise MachineError(self._say(f"{bdf} went to {bound}, not {driver}"))
+
+    def bind_vfio(self, bdf):
+        """Give a device to vfio-pci."""
+        self.sh("modprobe vfio-pci 2>/dev/null", check=False)
+        self.bind(bdf, "vfio-pci")
+
+    # --- looking at it ---
+
+    def trace(self, name=None, bdf=None, since=None, until=None):
+        """Return events of the trace: of a name, of an address, between two marks (or times)."""
+        return trace.select(trace.read(self.folder / "trace.log"), name, bdf,
+                            self._time(since, 0.0), self._time(until, float("inf")))
+
+    def mark(self, name):
+        """Remember the present time under a name."""
+        self.marks[name] = time.time()
+
+    def console_text(self, since=None):
+        """Return what the kernel said on the console, since a mark (or time)."""
+        start = self._time(since, 0.0)
+        return "\n".join(text for when, text in list(self._console_lines) if when >= start)
+
+    def wait_console(self, pattern, since=None, timeout=None):
+        """Wait until a line on the console matches; returns the match."""
+        found = []
+
+        def look():
+            found[:] = filter(None, [re.search(pattern, self.console_text(since))])
+            return bool(found)
+
+        self._wait(look, timeout or self._patience, f"the console does not say {pattern}")
+        return found[0]
+
+    def expect_splat(self, pattern):
+        """Let the kernel's complaints that match a pattern pass."""
+        self._expected.append(re.compile(pattern))
+
+    def splats(self):
+        """Return the kernel's complaints that nobody expected."""
+        return [text for _, text in self._console_lines
+                if SPLAT.search(text) and not any(e.search(text) for e in self._expected)]
+
+    def kmemleak(self):
+        """Look for leaked memory (debug kernels); returns the report, empty when there is none."""
+        return self.sh("cd /sys/kernel/debug && [ -e kmemleak ] || exit 0; echo scan >kmemleak;"
+                       "sleep 1; echo scan >kmemleak; cat kmemleak", timeout=10 * self._patience)
+
+    # --- inner works ---
+
+    def _time(self, mark, default):
+        """Return the time of a mark, or of a number, which is one."""
+        if mark is None:
+            return default
+        return self.marks[mark] if isinstance(mark, str) else mark
+
+    def _on_console(self, line):
+        """Keep a line of the console."""
+        now = time.time()
+        self._console_log.write(f"[{now - self.marks.get('start', now):8.3f}] {line}\n")
+        with self._news:
+            self._console_lines.append((now, line))
+            self._news.notify_all()
+
+    def _on_agent(self, line):
+        """Take in a line from the agent."""
+        with self._news:
+            if line.startswith("! ready "):
+                self._boots.append((time.time(), line.split()[2]))
+                self._text.clear()
+                self._replies.clear()
+            match = re.match(r"([^\s:=!]+)(?:: (.*)|= (ok|err) ?(.*))", line)
+            if match and match[3]:
+                self._replies[match[1]] = (match[3] == "ok", match[4],
+                                           self._text.pop(match[1], []))
+            elif match:
+                self._text.setdefault(match[1], []).append(match[2])
+            self._news.notify_all()
+
+    def _wait_boot(self, count):
+        """Wait until the machine has come up count times."""
+        self._wait(lambda: len(self._boots) >= count, self._patience, "the machine does not boot")
+        self.marks["ready"] = self._boots[-1][0]
+
+    def _wait(self, condition, timeout, complaint):
+        """Wait until a condition holds; raises MachineError when it does not in time."""
+        end = time.monotonic() + timeout
+        with self._news:
+            while not condition():
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise MachineError(self._say(f"{complaint} within {timeout:g} s"))
+                self._alive()
+                self._news.wait(min(left, 0.2))
+
+    def _alive(self):
+        """Raise MachineError when QEMU has ended."""
+        if not self._process or self._process.poll() is not None:
+            log = self.folder / "qemu.log"
+            raise MachineError(self._say("QEMU is not running: " + log.read_text().strip()))
+
+    def _say(self, what):
+        """Return an error's text: what, the end of the console, where to look."""
+        tail = "\n".join("  " + text for _, text in self._console_lines[-15:])
+        return (f"{what}\nThe console's last lines:\n{tail}\n"
+                f"See {paths.short(self.folder)}/: console.log trace.log qemu.cmd qemu.log")
+
+
+class Monitor(Lines):
+    """A connection to QEMU's monitor (QMP)."""
+
+    def __init__(self, path):
+        """Listen at a path."""
+        self._answers = []
+        self._news = threading.Condition()
+        super().__init__(path, self._on_line)
+
+    def _on_line(self, line):
+        """Take in a message; events are of no interest."""
+        message = json.loads(line)
+        with self._news:
+            if "QMP" in message:
+                self.send('{"execute": "qmp_capabilities"}')
+            self._answers += [message] if "return" in message or "error" in message else []
+            self._news.notify_all()
+
+    def ask(self, command, **args):
+        """Run a command and return its answer."""
+        with self._news:
+            # The answer to qmp_capabilities is the first.
+            if not self._news.wait_for(lambda: self._answers, PATIENCE):
+                raise MachineError("QEMU's monitor does not answer")
+            count = len(self._answers)
+            self.send(json.dumps({"execute": command, "arguments": args}))
+            if not self._news.wait_for(lambda: len(self._answers) > count, PATIENCE):
+                raise MachineError(f"QEMU's monitor does not answer {command}")
+            answer = self._answers[-1]
+        if "error" in answer:
+            raise MachineError(f"{command}: {answer['error']['desc']}")
+        return answer["return"]
+
+
+def _find_pci(buses, name):
+    """Find a device by its QEMU name in an answer to query-pci; return its address."""
+    for bus in buses:
+        for device in bus["devices"]:
+            if device["qdev_id"] == name:
+                return f"0000:{device['bus']:02x}:{device['slot']:02x}.{device['function']}"
+            below = device.get("pci_bridge", {})
+            found = _find_pci([{"devices": below.get("devices", [])}], name)
+            if found:
+                return found
+    return None
+
+
+def _die_with_parent():
+    """In QEMU's process before it starts: end when the test run ends, however it ends."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _shell_words(command):
+    """Return a command as a line that a shell would take."""
+    return " ".join(word if re.fullmatch(r"[\w@%+=:,./-]+", word) else f"'{word}'"
+                    for word in command)

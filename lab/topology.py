@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which devices a machine has, and where.
+
+A topology is a tuple of root ports. Below each is a device or a switch with devices below it:
+
+    (Port(Nvme("nvme0")), Port(Switch("sw0", Nvme("nvme1"), Igb("igb1"))))
+
+Each part has a name. Its PCI address is whatever the machine's firmware and kernel make of
+it: ask Machine.bdf(name).
+"""
+
+from dataclasses import dataclass
+
+FIRST_PORT_SLOT = 0x10
+DRIVE_SIZE = 64 << 20
+
+
+@dataclass(frozen=True)
+class Nvme:
+    """An NVMe drive; with iops, one that does no more than that many commands a second."""
+
+    name: str
+    iops: int = 0
+    size: int = DRIVE_SIZE
+
+    def arguments(self, bus, run):
+        """Return QEMU's arguments for the drive below a bus."""
+        image = run.folder / f"{self.name}.img"
+        with open(image, "wb") as file:
+            file.truncate(self.size)
+        drive = f"if=none,id=drive-{self.name},file={image},format=raw,cache=unsafe"
+        if self.iops:
+            drive += f",throttling.iops-total={self.iops}"
+        return ["-drive", drive, "-device",
+                f"nvme,id={self.name},bus={bus},addr=0,drive=drive-{self.name},"
+                f"serial={self.name}"]
+
+
+@dataclass(frozen=True)
+class Igb:
+    """An Intel 82576 network controller, its cable in the hands of the test (Machine.wires)."""
+
+    name: str
+
+    def arguments(self, bus, run):
+        """Return QEMU's arguments for the controller below a bus."""
+        wire = run.wire(self.name)
+        return ["-netdev", f"dgram,id=net-{self.name},local.type=unix,local.path={wire.far},"
+                f"remote.type=unix,remote.path={wire.near}",
+                "-device", f"igb,id={self.name},bus={bus},addr=0,netdev=net-{self.name},romfile="]
+
+
+@dataclass(frozen=True)
+class Edu:
+    """QEMU's educational device: no PCI Express, one interrupt, a little DMA."""
+
+    name: str
+
+    def arguments(self, bus, run):
+        """Return QEMU's arguments for the device below a bus."""
+        del run
+        return ["-device", f"edu,id={self.name},bus={bus},addr=0"]
+
+
+class Switch:
+    """A PCI Express switch with a downstream port for each device below it."""
+
+    def __init__(self, name, *below):
+        """Name the switch and what is below it."""
+        self.name = name
+        self.below = below
+
+    def arguments(self, bus, run):
+        """Return QEMU's arguments for the switch and all below it."""
+        args = ["-device", f"x3130-upstream,id={self.name},bus={bus},addr=0"]
+        for i, device in enumerate(self.below):
+            port = f"{self.name}-{i}"
+            args += ["-device", f"xio3130-downstream,id={port},bus={self.name},addr={i:#x},"
+                     f"chassis={run.chassis()},slot={i}"]
+            args += device.arguments(port, run)
+        return args
+
+
+class Port:
+    """A root port and what is below it."""
+
+    def __init__(self, below, name=None):
+        """Put a device or a switch below a root port, called rp-BELOW unless named."""
+        self.below = below
+        self.name = name or f"rp-{below.name}"
+
+    def arguments(self, slot, run):
+        """Return QEMU's arguments for the port and all below it."""
+        return ["-device", f"pcie-root-port,id={self.name},bus=pcie.0,addr={slot:#x},"
+                f"chassis={run.chassis()},slot={slot}",
+                *self.below.arguments(self.name, run)]
+
+
+class Run:
+    """What the parts of a topology need to know of the run that they are made for."""
+
+    def __init__(self, folder, wire):
+        """Take the run's folder and the function that makes a wire for a name."""
+        self.folder = folder
+        self.wire = wire
+        self._chassis = 0
+
+    def chassis(self):
+        """Return the next free chassis number."""
+        self._chassis += 1
+        return self._chassis
+
+
+def arguments(topology, run):
+    """Return QEMU's arguments for a topology."""
+    return [arg for slot, port in enumerate(topology, FIRST_PORT_SLOT)
+            for arg in port.arguments(slot, run)]
+
+
+STANDARD = (
+    Port(Nvme("nvme0")),
+    Port(Igb("igb0")),
+    Port(Switch("switch", Nvme("nvme1"), Igb("igb1"))),
+    Port(Nvme("bystander")),
+)
+SMALL = (Port(Nvme("nvme0")),)
+
+__all__ = ["Edu", "Igb", "Nvme", "Port", "Run", "SMALL", "STANDARD", "Switch", "arguments"]

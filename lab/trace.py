@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What QEMU saw its devices do, with the host's time for each event."""
+
+import re
+from dataclasses import dataclass, field
+
+EVENTS = (
+    "pci_cfg_write",
+    "pci_update_mappings_add",
+    "pci_update_mappings_del",
+    "vtd_dmar_enable",
+    "vtd_dmar_fault",
+    "vtd_reg_dmar_root",
+    "pci_nvme_enqueue_req_completion",
+    "pci_nvme_pci_reset",
+)
+
+_LINE = re.compile(r"(?:\d+@)?(\d+\.\d+):(\w+) (.*)")
+_PLACE = re.compile(r"(\S+) ([0-9a-f]{2}:[0-9a-f]{2}\.[0-7]) (.*)")
+_CONFIG = re.compile(r"@(0x[0-9a-f]+) (?:<-|->) (0x[0-9a-f]+)")
+_WORD = re.compile(r"(\w+)[ :=]+(0x[0-9a-f]+|\d+)\b")
+
+
+def bdf_of_id(requester):
+    """Return the address, like 0000:01:00.0, of a 16-bit requester id."""
+    return f"0000:{requester >> 8:02x}:{requester >> 3 & 31:02x}.{requester & 7}"
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a device did or that was done to it.
+
+    device is QEMU's name for the kind of device, bdf its address; fields has the numbers of
+    the event: offset and value for config space, sid, addr and so on for others.
+    """
+
+    time: float
+    name: str
+    text: str
+    device: str = None
+    bdf: str = None
+    fields: dict = field(default_factory=dict)
+
+    @property
+    def offset(self):
+        """Offset of a write to config space."""
+        return self.fields.get("offset")
+
+    @property
+    def value(self):
+        """Value of a write to config space."""
+        return self.fields.get("value")
+
+    def __str__(self):
+        """Show the event as it stands in the trace."""
+        return f"{self.time:.6f} {self.name} {self.text}"
+
+
+def parse(line):
+    """Turn a line of the trace into an event; None for any other line."""
+    match = _LINE.match(line)
+    if not match:
+        return None
+    when, name, text = float(match[1]), match[2], match[3]
+    place = _PLACE.match(text)
+    if place:
+        config = _CONFIG.match(place[3])
+        fields = dict(zip(("offset", "value"), (int(n, 16) for n in config.groups()))) \
+            if config else {}
+        return Event(when, name, text, place[1], f"0000:{place[2]}", fields)
+    fields = {key: int(number, 0) for key, number in _WORD.findall(text)}
+    bdf = bdf_of_id(fields["sid"]) if "sid" in fields else None
+    return Event(when, name, text, None, bdf, fields)
+
+
+def read(path):
+    """Return all events of a trace, in their order."""
+    with open(path, encoding="ascii", errors="replace") as file:
+        return [event for event in map(parse, file) if event]
+
+
+def select(events, name=None, bdf=None, since=0.0, until=float("inf")):
+    """Return the events of a name, of an address, of a span of time."""
+    return [event for event in events
+            if name in (None, event.name) and bdf in (None, event.bdf)
+            and since <= event.time <= until]

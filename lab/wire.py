@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The other end of a network controller's cable: send and receive raw Ethernet frames.
+
+The frames that igb_tx sends and igb_rx_check expects (tests/guest/igb.c) carry a number and
+a pattern made from it; nothing is lost between here and the controller.
+"""
+
+import socket
+import struct
+import time
+
+FRAME = 256
+HEADER = struct.Struct("<6s6sHHQ")
+ETHERTYPE = 0xb588
+MASK = (1 << 64) - 1
+
+
+def _mix(x):
+    """Mix the bits of a 64-bit number (the finalizer of splitmix64)."""
+    x = (x + 0x9e3779b97f4a7c15) & MASK
+    x = ((x ^ (x >> 30)) * 0xbf58476d1ce4e5b9) & MASK
+    x = ((x ^ (x >> 27)) * 0x94d049bb133111eb) & MASK
+    return x ^ (x >> 31)
+
+
+def pattern(seed, place, offset):
+    """Return the 64-bit word that belongs at a place, as tests/guest/memory.c has it."""
+    return _mix(_mix(seed ^ _mix(place)) ^ offset)
+
+
+def frame(seq):
+    """Make frame number seq."""
+    head = HEADER.pack(b"\xff" * 6, b"\x02" + bytes(5), ETHERTYPE, 0, seq)
+    words = [pattern(0, seq, offset) for offset in range(0, FRAME - HEADER.size, 8)]
+    return head + struct.pack(f"<{len(words)}Q", *words)
+
+
+def number(data):
+    """Return the number of a frame of ours that is intact; None for any other frame."""
+    if len(data) < FRAME or HEADER.unpack_from(data)[2] != ETHERTYPE:
+        return None
+    seq = HEADER.unpack_from(data)[4]
+    return seq if data[:FRAME] == frame(seq) else None
+
+
+class Wire:
+    """A cable: QEMU's socket is the far end, ours the near one."""
+
+    def __init__(self, folder, name):
+        """Lay the cable of a controller; its ends are sockets in a folder."""
+        self.near = f"{folder}/{name}.near"
+        self.far = f"{folder}/{name}.far"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.near)
+
+    def send(self, first, count, timeout=10):
+        """Send numbered frames; raises TimeoutError when the controller takes them not."""
+        self._socket.settimeout(timeout)
+        for seq in range(first, first + count):
+            self._socket.sendto(frame(seq), self.far)
+
+    def receive(self, count, timeout=10):
+        """Return the numbers of the next count frames of ours, or of those that come in time."""
+        numbers = []
+        end = time.monotonic() + timeout
+        while len(numbers) < count and time.monotonic() < end:
+            self._socket.settimeout(max(end - time.monotonic(), 0.01))
+            try:
+                seq = number(self._socket.recv(65536))
+            except TimeoutError:
+                break
+            if seq is not None:
+                numbers.append(seq)
+        return numbers
+
+    def close(self):
+        """Pull the cable."""
+        self._socket.close()
