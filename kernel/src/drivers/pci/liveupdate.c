@@ -1,0 +1,630 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+/**
+ * DOC: PCI devices in a Live Update
+ *
+ * A driver that hands a PCI device to the next kernel (vfio-pci does) needs the
+ * PCI core to do two things: to leave the device alone on its way out, and to
+ * know it again on its way in.
+ *
+ * Outgoing: the driver preserves the device with pci_liveupdate_preserve(). The
+ * PCI core writes down the device *and every bridge above it*, because a device
+ * is reached, and reaches memory, only through them. The list lives in a LUO
+ * file-lifecycle-bound object (FLB): it comes into being with the first file
+ * that needs it and goes with the last. A bridge counts the preserved devices
+ * below it. When the machine kexecs, pci_device_shutdown() turns bus mastering
+ * off on every device except those on the list.
+ *
+ * Incoming: every enumerated device is looked up by its segment, bus, device
+ * and function numbers. To keep those the same, every bridge keeps its bus
+ * numbers as long as anything is incoming, whatever the kernel was told
+ * (``pci=assign-busses``); a bridge that arrives without numbers gets none, is
+ * not scanned below, and is reported. A device that was handed over binds only
+ * to the driver that preserved it, and binds to it without further set-up; it
+ * stays alone until that driver comes, however late its module is loaded. That
+ * ends when the file is finished, and with the last file the list goes away.
+ *
+ * What a device goes through is shown in its ``liveupdate`` attribute in sysfs,
+ * see Documentation/ABI/testing/sysfs-bus-pci-liveupdate.
+ *
+ * Not every device can be preserved. Refused, with one line in the log, are
+ * virtual functions, physical functions with virtual functions enabled, and
+ * devices whose DMA the IOMMU cannot tell from another device's: those that
+ * share their IOMMU group, and those behind a bridge that puts its own
+ * requester ID on their requests.
+ *
+ * Locking: pci_liveupdate_lock guards the outgoing and the incoming list and
+ * all writes to &struct pci_liveupdate. LUO's own lock of the FLB is taken
+ * before it and never inside it.
+ */
+
+#define pr_fmt(fmt) "PCI: live update: " fmt
+
+#include <linux/cleanup.h>
+#include <linux/io.h>
+#include <linux/iommu.h>
+#include <linux/kexec_handover.h>
+#include <linux/kho/abi/pci.h>
+#include <linux/liveupdate.h>
+#include <linux/mutex.h>
+#include <linux/pci.h>
+#include <linux/string.h>
+#include <linux/sysfs.h>
+
+#include "liveupdate.h"
+
+static DEFINE_MUTEX(pci_liveupdate_lock);
+
+/* One page of entries to begin with; pci_ser_reserve() doubles it. */
+#define PCI_SER_FIRST_CAPACITY	(PAGE_SIZE / sizeof(struct pci_dev_ser))
+
+static struct pci_dev_ser *pci_ser_entries(struct pci_ser *ser)
+{
+	return phys_to_virt(ser->devices);
+}
+
+static struct pci_dev_ser *pci_ser_find(struct pci_ser *ser, u32 domain, u16 bdf)
+{
+	struct pci_dev_ser *entries = pci_ser_entries(ser);
+
+	for (u32 i = 0; i < ser->count; i++) {
+		if (entries[i].role != PCI_SER_ROLE_NONE &&
+		    entries[i].domain == domain && entries[i].bdf == bdf)
+			return &entries[i];
+	}
+
+	return NULL;
+}
+
+static struct pci_dev_ser *pci_ser_find_dev(struct pci_ser *ser,
+					    struct pci_dev *pdev)
+{
+	return pci_ser_find(ser, pci_domain_nr(pdev->bus), pci_dev_id(pdev));
+}
+
+/* Make room for @more entries, so that adding them cannot fail half-way. */
+static int pci_ser_reserve(struct pci_ser *ser, u32 more)
+{
+	struct pci_dev_ser *entries;
+	u32 capacity = ser->capacity;
+
+	while (capacity < ser->count + more)
+		capacity *= 2;
+	if (capacity == ser->capacity)
+		return 0;
+	if (capacity > PCI_SER_MAX_CAPACITY)
+		return -ENOSPC;
+
+	entries = kho_alloc_preserve(capacity * sizeof(*entries));
+	if (IS_ERR(entries))
+		return PTR_ERR(entries);
+
+	memcpy(entries, pci_ser_entries(ser), ser->count * sizeof(*entries));
+	kho_unpreserve_free(pci_ser_entries(ser));
+	ser->devices = virt_to_phys(entries);
+	ser->capacity = capacity;
+
+	return 0;
+}
+
+static void pci_ser_get_bridge(struct pci_ser *ser, struct pci_dev *bridge)
+{
+	struct pci_dev_ser *entry = pci_ser_find_dev(ser, bridge);
+
+	if (entry) {
+		entry->refcount++;
+		return;
+	}
+
+	pci_ser_entries(ser)[ser->count++] = (struct pci_dev_ser) {
+		.domain = pci_domain_nr(bridge->bus),
+		.bdf = pci_dev_id(bridge),
+		.role = PCI_SER_ROLE_BRIDGE,
+		.refcount = 1,
+		.vendor = bridge->vendor,
+		.device = bridge->device,
+	};
+	bridge->liveupdate.outgoing = PCI_LIVEUPDATE_BRIDGE;
+}
+
+static void pci_ser_add_device(struct pci_ser *ser, struct pci_dev *pdev,
+			       enum pci_liveupdate_state mode)
+{
+	struct pci_dev_ser *entry = &pci_ser_entries(ser)[ser->count++];
+
+	*entry = (struct pci_dev_ser) {
+		.domain = pci_domain_nr(pdev->bus),
+		.bdf = pci_dev_id(pdev),
+		.role = PCI_SER_ROLE_DEVICE,
+		.mode = mode == PCI_LIVEUPDATE_RUNNING ?
+			PCI_SER_MODE_RUNNING : PCI_SER_MODE_IDLE,
+		.refcount = 1,
+		.vendor = pdev->vendor,
+		.device = pdev->device,
+	};
+	strscpy_pad(entry->driver, pdev->driver->name);
+	pdev->liveupdate.outgoing = mode;
+}
+
+static void pci_ser_put(struct pci_ser *ser, struct pci_dev *pdev)
+{
+	struct pci_dev_ser *entry = pci_ser_find_dev(ser, pdev);
+	struct pci_dev_ser *last;
+
+	if (WARN_ON(!entry) || --entry->refcount)
+		return;
+
+	last = &pci_ser_entries(ser)[--ser->count];
+	*entry = *last;
+	memset(last, 0, sizeof(*last));
+	pdev->liveupdate.outgoing = PCI_LIVEUPDATE_NONE;
+}
+
+static int pci_flb_preserve(struct liveupdate_flb_op_args *args)
+{
+	struct pci_dev_ser *entries;
+	struct pci_ser *ser;
+
+	ser = kho_alloc_preserve(sizeof(*ser));
+	if (IS_ERR(ser))
+		return PTR_ERR(ser);
+
+	entries = kho_alloc_preserve(PCI_SER_FIRST_CAPACITY * sizeof(*entries));
+	if (IS_ERR(entries)) {
+		kho_unpreserve_free(ser);
+		return PTR_ERR(entries);
+	}
+
+	ser->devices = virt_to_phys(entries);
+	ser->capacity = PCI_SER_FIRST_CAPACITY;
+	args->obj = ser;
+	args->data = virt_to_phys(ser);
+
+	return 0;
+}
+
+static void pci_flb_unpreserve(struct liveupdate_flb_op_args *args)
+{
+	struct pci_ser *ser = args->obj;
+
+	WARN_ON(ser->count);
+	kho_unpreserve_free(pci_ser_entries(ser));
+	kho_unpreserve_free(ser);
+}
+
+static int pci_flb_retrieve(struct liveupdate_flb_op_args *args)
+{
+	struct pci_ser *ser = phys_to_virt(args->data);
+
+	if (ser->count > ser->capacity || ser->capacity > PCI_SER_MAX_CAPACITY) {
+		pr_err("handover data is broken: %u of %u entries\n",
+		       ser->count, ser->capacity);
+		return -EINVAL;
+	}
+
+	args->obj = ser;
+
+	return 0;
+}
+
+static void pci_flb_finish(struct liveupdate_flb_op_args *args)
+{
+	struct pci_ser *ser = args->obj;
+	struct pci_dev *pdev = NULL;
+
+	guard(mutex)(&pci_liveupdate_lock);
+
+	for_each_pci_dev(pdev)
+		pdev->liveupdate.incoming = PCI_LIVEUPDATE_NONE;
+
+	kho_restore_free(pci_ser_entries(ser));
+	kho_restore_free(ser);
+}
+
+static const struct liveupdate_flb_ops pci_flb_ops = {
+	.preserve = pci_flb_preserve,
+	.unpreserve = pci_flb_unpreserve,
+	.retrieve = pci_flb_retrieve,
+	.finish = pci_flb_finish,
+	.owner = THIS_MODULE,
+};
+
+static struct liveupdate_flb pci_liveupdate_flb = {
+	.ops = &pci_flb_ops,
+	.compatible = PCI_LIVEUPDATE_COMPATIBLE,
+};
+
+/* The incoming list, or NULL when nothing is incoming (any more). */
+static struct pci_ser *pci_liveupdate_get_incoming(void)
+{
+	void *obj;
+
+	if (liveupdate_flb_get_incoming(&pci_liveupdate_flb, &obj))
+		return NULL;
+
+	return obj;
+}
+
+static void pci_liveupdate_put_incoming(void)
+{
+	liveupdate_flb_put_incoming(&pci_liveupdate_flb);
+}
+
+/**
+ * pci_liveupdate_register() - Make files that hand over PCI devices known
+ * @fh: File handler of a driver, registered with LUO.
+ *
+ * From now on preserving a file of @fh makes the PCI core keep its list.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, or what liveupdate_register_flb() returns: -EOPNOTSUPP when live
+ * update is off, -ENOMEM, -EEXIST, -ENOSPC.
+ */
+int pci_liveupdate_register(struct liveupdate_file_handler *fh)
+{
+	return liveupdate_register_flb(fh, &pci_liveupdate_flb);
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_register);
+
+/**
+ * pci_liveupdate_unregister() - Undo pci_liveupdate_register()
+ * @fh: File handler that was registered.
+ *
+ * Context: Process context, may sleep.
+ */
+void pci_liveupdate_unregister(struct liveupdate_file_handler *fh)
+{
+	liveupdate_unregister_flb(fh, &pci_liveupdate_flb);
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_unregister);
+
+static int pci_liveupdate_refuse(struct pci_dev *pdev, int err, const char *why)
+{
+	pci_warn(pdev, "live update: cannot be preserved: %s (%pe)\n", why,
+		 ERR_PTR(err));
+	return err;
+}
+
+static int pci_liveupdate_count_device(struct device *dev, void *data)
+{
+	unsigned int *count = data;
+
+	(*count)++;
+
+	return 0;
+}
+
+static int pci_liveupdate_other_alias(struct pci_dev *pdev, u16 alias, void *data)
+{
+	struct pci_dev *self = data;
+
+	return alias != pci_dev_id(self);
+}
+
+/* Can the IOMMU tell this device's DMA from every other device's? */
+static int pci_liveupdate_check_dma(struct pci_dev *pdev)
+{
+	struct iommu_group *group = iommu_group_get(&pdev->dev);
+	unsigned int count = 0;
+
+	if (!group)
+		return pci_liveupdate_refuse(pdev, -ENODEV,
+					     "has no IOMMU group");
+
+	iommu_group_for_each_dev(group, &count, pci_liveupdate_count_device);
+	iommu_group_put(group);
+
+	if (count != 1)
+		return pci_liveupdate_refuse(pdev, -EXDEV,
+					     "not alone in its IOMMU group");
+	if (pci_for_each_dma_alias(pdev, pci_liveupdate_other_alias, pdev))
+		return pci_liveupdate_refuse(pdev, -EXDEV,
+					     "its DMA uses another requester ID");
+
+	return 0;
+}
+
+static int pci_liveupdate_check(struct pci_dev *pdev)
+{
+	if (pdev->is_virtfn)
+		return pci_liveupdate_refuse(pdev, -EOPNOTSUPP,
+					     "is a virtual function");
+	if (pci_num_vf(pdev))
+		return pci_liveupdate_refuse(pdev, -EOPNOTSUPP,
+					     "has virtual functions enabled");
+	if (strlen(pdev->driver->name) >= PCI_SER_DRIVER_LEN)
+		return pci_liveupdate_refuse(pdev, -ENAMETOOLONG,
+					     "its driver's name is too long");
+
+	return pci_liveupdate_check_dma(pdev);
+}
+
+static int pci_liveupdate_add(struct pci_ser *ser, struct pci_dev *pdev,
+			      enum pci_liveupdate_state mode)
+{
+	struct pci_dev *bridge;
+	u32 depth = 1;
+	int ret;
+
+	lockdep_assert_held(&pci_liveupdate_lock);
+
+	if (pdev->liveupdate.outgoing)
+		return pci_liveupdate_refuse(pdev, -EBUSY,
+					     "is preserved already");
+
+	for (bridge = pci_upstream_bridge(pdev); bridge;
+	     bridge = pci_upstream_bridge(bridge))
+		depth++;
+
+	ret = pci_ser_reserve(ser, depth);
+	if (ret)
+		return pci_liveupdate_refuse(pdev, ret,
+					     "no room in the handover data");
+
+	for (bridge = pci_upstream_bridge(pdev); bridge;
+	     bridge = pci_upstream_bridge(bridge))
+		pci_ser_get_bridge(ser, bridge);
+	pci_ser_add_device(ser, pdev, mode);
+
+	return 0;
+}
+
+/**
+ * pci_liveupdate_preserve() - Keep a device and its bridges for the next kernel
+ * @pdev: Device, bound to the driver that calls.
+ * @mode: %PCI_LIVEUPDATE_IDLE or %PCI_LIVEUPDATE_RUNNING.
+ *
+ * The caller is in the preserve() of a file whose handler it registered with
+ * pci_liveupdate_register(), and keeps @pdev from going away until
+ * pci_liveupdate_unpreserve(). Every refusal is logged here.
+ *
+ * Context: Process context, may sleep. Takes pci_liveupdate_lock.
+ * Return: 0 on success. -EOPNOTSUPP for a virtual function or a device with
+ * virtual functions enabled, -ENODEV without an IOMMU group, -EXDEV when the
+ * IOMMU cannot tell its DMA from another device's, -ENAMETOOLONG, -EBUSY when
+ * preserved already, -ENOSPC or -ENOMEM when there is no room to write it down,
+ * -ENOENT when called outside of a file's preserve().
+ */
+int pci_liveupdate_preserve(struct pci_dev *pdev, enum pci_liveupdate_state mode)
+{
+	void *obj;
+	int ret;
+
+	ret = pci_liveupdate_check(pdev);
+	if (ret)
+		return ret;
+
+	ret = liveupdate_flb_get_outgoing(&pci_liveupdate_flb, &obj);
+	if (ret)
+		return ret;
+
+	scoped_guard(mutex, &pci_liveupdate_lock)
+		ret = pci_liveupdate_add(obj, pdev, mode);
+
+	liveupdate_flb_put_outgoing(&pci_liveupdate_flb);
+
+	return ret;
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_preserve);
+
+/**
+ * pci_liveupdate_unpreserve() - Undo pci_liveupdate_preserve()
+ * @pdev: Device that was preserved.
+ *
+ * Context: Process context, may sleep. Takes pci_liveupdate_lock.
+ */
+void pci_liveupdate_unpreserve(struct pci_dev *pdev)
+{
+	struct pci_dev *bridge;
+	void *obj;
+
+	if (WARN_ON(liveupdate_flb_get_outgoing(&pci_liveupdate_flb, &obj)))
+		return;
+
+	scoped_guard(mutex, &pci_liveupdate_lock) {
+		pci_ser_put(obj, pdev);
+		for (bridge = pci_upstream_bridge(pdev); bridge;
+		     bridge = pci_upstream_bridge(bridge))
+			pci_ser_put(obj, bridge);
+	}
+
+	liveupdate_flb_put_outgoing(&pci_liveupdate_flb);
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_unpreserve);
+
+/**
+ * pci_liveupdate_incoming() - How a device came from the previous kernel
+ * @pdev: Device.
+ *
+ * Context: Any context.
+ * Return: %PCI_LIVEUPDATE_IDLE or %PCI_LIVEUPDATE_RUNNING for a device that was
+ * handed over and is not finished, %PCI_LIVEUPDATE_BRIDGE for a bridge above
+ * one, else %PCI_LIVEUPDATE_NONE.
+ */
+enum pci_liveupdate_state pci_liveupdate_incoming(struct pci_dev *pdev)
+{
+	return READ_ONCE(pdev->liveupdate.incoming);
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_incoming);
+
+/**
+ * pci_liveupdate_finish() - The device's driver has taken it over
+ * @domain: PCI segment (domain) number of the device.
+ * @bdf:    Bus, device and function number, as pci_dev_id() has them.
+ *
+ * From now on the device is like any other. It is named by its numbers because
+ * it may have been removed meanwhile. The bridges above it are released with
+ * the last file that is finished.
+ *
+ * Context: Process context, may sleep. Takes pci_liveupdate_lock.
+ */
+void pci_liveupdate_finish(u32 domain, u16 bdf)
+{
+	struct pci_dev *pdev = pci_get_domain_bus_and_slot(domain,
+							   PCI_BUS_NUM(bdf),
+							   bdf & 0xff);
+	struct pci_ser *ser = pci_liveupdate_get_incoming();
+
+	if (ser) {
+		scoped_guard(mutex, &pci_liveupdate_lock) {
+			struct pci_dev_ser *entry = pci_ser_find(ser, domain, bdf);
+
+			if (entry && entry->role == PCI_SER_ROLE_DEVICE)
+				entry->role = PCI_SER_ROLE_NONE;
+			if (pdev)
+				pdev->liveupdate.incoming = PCI_LIVEUPDATE_NONE;
+		}
+		pci_liveupdate_put_incoming();
+	}
+
+	pci_dev_put(pdev);
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_finish);
+
+static enum pci_liveupdate_state
+pci_liveupdate_entry_state(const struct pci_dev_ser *entry)
+{
+	if (entry->role == PCI_SER_ROLE_BRIDGE)
+		return PCI_LIVEUPDATE_BRIDGE;
+
+	return entry->mode == PCI_SER_MODE_RUNNING ? PCI_LIVEUPDATE_RUNNING :
+						     PCI_LIVEUPDATE_IDLE;
+}
+
+static const char *pci_liveupdate_state_name(enum pci_liveupdate_state state)
+{
+	static const char * const names[] = {
+		[PCI_LIVEUPDATE_NONE] = "none",
+		[PCI_LIVEUPDATE_BRIDGE] = "bridge",
+		[PCI_LIVEUPDATE_IDLE] = "idle",
+		[PCI_LIVEUPDATE_RUNNING] = "running",
+	};
+
+	return names[state];
+}
+
+/*
+ * A device was enumerated: is it one that the previous kernel handed over? The
+ * IDs must be those of the device that was preserved, or else somebody changed
+ * the machine, and the device that sits there now is nobody's.
+ */
+void pci_liveupdate_setup_device(struct pci_dev *pdev)
+{
+	struct pci_ser *ser = pci_liveupdate_get_incoming();
+	struct pci_dev_ser *entry;
+
+	if (!ser)
+		return;
+
+	scoped_guard(mutex, &pci_liveupdate_lock) {
+		entry = pci_ser_find_dev(ser, pdev);
+		if (!entry)
+			break;
+
+		if (entry->vendor != pdev->vendor ||
+		    entry->device != pdev->device) {
+			pci_err(pdev, "live update: was preserved as [%04x:%04x], is another device now\n",
+				entry->vendor, entry->device);
+			break;
+		}
+
+		pdev->liveupdate.incoming = pci_liveupdate_entry_state(entry);
+		pci_info(pdev, "live update: incoming, %s\n",
+			 pci_liveupdate_state_name(pdev->liveupdate.incoming));
+	}
+
+	pci_liveupdate_put_incoming();
+}
+
+/* Do all bridges keep their bus numbers? As long as anything is incoming. */
+bool pci_liveupdate_keep_buses(void)
+{
+	if (!pci_liveupdate_get_incoming())
+		return false;
+
+	pci_liveupdate_put_incoming();
+
+	return true;
+}
+
+/*
+ * May the bus numbers of this unconfigured bridge not be set now? New numbers
+ * could be those that an incoming device or one below it has, so there are none
+ * until everything incoming is finished; a rescan configures the bridge then.
+ */
+bool pci_liveupdate_skip_bridge(struct pci_dev *bridge, int pass)
+{
+	if (!pci_liveupdate_keep_buses())
+		return false;
+
+	if (!pass)
+		pci_warn(bridge, "live update: bridge has no valid bus numbers and gets none now; not scanned below\n");
+
+	return true;
+}
+
+/*
+ * May @drv bind to @pdev? 1: yes, by right of the live update; 0: no;
+ * -1: the live update has no say.
+ */
+int pci_liveupdate_match_driver(struct pci_dev *pdev, struct pci_driver *drv)
+{
+	enum pci_liveupdate_state state = pci_liveupdate_incoming(pdev);
+	struct pci_dev_ser *entry;
+	struct pci_ser *ser;
+	int ret = -1;
+
+	if (state != PCI_LIVEUPDATE_IDLE && state != PCI_LIVEUPDATE_RUNNING)
+		return ret;
+
+	ser = pci_liveupdate_get_incoming();
+	if (!ser)
+		return ret;
+
+	scoped_guard(mutex, &pci_liveupdate_lock) {
+		entry = pci_ser_find_dev(ser, pdev);
+		if (entry)
+			ret = !strncmp(drv->name, entry->driver,
+				       PCI_SER_DRIVER_LEN);
+	}
+
+	pci_liveupdate_put_incoming();
+
+	return ret;
+}
+
+/* Does this device, on its way into a kexec, keep its bus mastering? */
+bool pci_liveupdate_keep_master(struct pci_dev *pdev)
+{
+	return READ_ONCE(pdev->liveupdate.outgoing) != PCI_LIVEUPDATE_NONE;
+}
+
+static ssize_t liveupdate_show(struct device *dev,
+			       struct device_attribute *attr, char *buf)
+{
+	struct pci_dev *pdev = to_pci_dev(dev);
+	u8 outgoing = READ_ONCE(pdev->liveupdate.outgoing);
+	u8 incoming = READ_ONCE(pdev->liveupdate.incoming);
+	int len = 0;
+
+	if (!outgoing && !incoming)
+		return sysfs_emit(buf, "none\n");
+	if (incoming)
+		len += sysfs_emit_at(buf, len, "incoming %s\n",
+				     pci_liveupdate_state_name(incoming));
+	if (outgoing)
+		len += sysfs_emit_at(buf, len, "outgoing %s\n",
+				     pci_liveupdate_state_name(outgoing));
+
+	return len;
+}
+static DEVICE_ATTR_RO(liveupdate);
+
+static struct attribute *pci_liveupdate_attrs[] = {
+	&dev_attr_liveupdate.attr,
+	NULL,
+};
+
+const struct attribute_group pci_liveupdate_attr_group = {
+	.attrs = pci_liveupdate_attrs,
+};

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * PCI devices in a Live Update: what a driver that preserves them calls.
+ * The story is told in drivers/pci/liveupdate.c.
+ */
+#ifndef _LINUX_PCI_LIVEUPDATE_H
+#define _LINUX_PCI_LIVEUPDATE_H
+
+#include <linux/errno.h>
+#include <linux/types.h>
+
+struct liveupdate_file_handler;
+struct pci_dev;
+
+/**
+ * enum pci_liveupdate_state - What a live update makes of a PCI device.
+ * @PCI_LIVEUPDATE_NONE:    The live update has nothing to do with it.
+ * @PCI_LIVEUPDATE_BRIDGE:  A bridge above a preserved device.
+ * @PCI_LIVEUPDATE_IDLE:    Preserved in idle mode: reset, handed over idle.
+ * @PCI_LIVEUPDATE_RUNNING: Preserved in running mode: untouched, DMA goes on.
+ */
+enum pci_liveupdate_state {
+	PCI_LIVEUPDATE_NONE,
+	PCI_LIVEUPDATE_BRIDGE,
+	PCI_LIVEUPDATE_IDLE,
+	PCI_LIVEUPDATE_RUNNING,
+};
+
+/**
+ * struct pci_liveupdate - Live update state of one &struct pci_dev.
+ * @outgoing: An &enum pci_liveupdate_state: what is going to the next kernel.
+ * @incoming: An &enum pci_liveupdate_state: what came from the previous kernel
+ *            and is not finished.
+ *
+ * Both are written under the PCI live update lock, and read without it.
+ */
+struct pci_liveupdate {
+	u8 outgoing;
+	u8 incoming;
+};
+
+#ifdef CONFIG_PCI_LIVEUPDATE
+
+int pci_liveupdate_register(struct liveupdate_file_handler *fh);
+void pci_liveupdate_unregister(struct liveupdate_file_handler *fh);
+int pci_liveupdate_preserve(struct pci_dev *pdev,
+			    enum pci_liveupdate_state mode);
+void pci_liveupdate_unpreserve(struct pci_dev *pdev);
+enum pci_liveupdate_state pci_liveupdate_incoming(struct pci_dev *pdev);
+void pci_liveupdate_finish(u32 domain, u16 bdf);
+
+#endif /* CONFIG_PCI_LIVEUPDATE */
+#endif /* _LINUX_PCI_LIVEUPDATE_H */

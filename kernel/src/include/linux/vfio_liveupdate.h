@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * VFIO devices in a Live Update: what a VFIO driver that preserves its device
+ * files calls. The story is told in drivers/vfio/liveupdate.c.
+ */
+#ifndef _LINUX_VFIO_LIVEUPDATE_H
+#define _LINUX_VFIO_LIVEUPDATE_H
+
+#include <linux/rwsem.h>
+#include <linux/types.h>
+
+struct file;
+struct vfio_device;
+
+/**
+ * struct vfio_device_liveupdate - Live update state of one &struct vfio_device.
+ * @rwsem:    Held for reading by every ioctl, read and write of user space, and
+ *            for writing to change @frozen.
+ * @frozen:   User space has no access to the device any more.
+ * @reserved: Only the file that a live update makes can open the device.
+ */
+struct vfio_device_liveupdate {
+	struct rw_semaphore rwsem;
+	bool frozen;
+	bool reserved;
+};
+
+#if IS_ENABLED(CONFIG_VFIO_LIVEUPDATE)
+
+struct vfio_device *vfio_liveupdate_device(struct file *file);
+bool vfio_liveupdate_file_bound(struct file *file);
+int vfio_liveupdate_freeze(struct vfio_device *device);
+void vfio_liveupdate_unfreeze(struct vfio_device *device);
+bool vfio_liveupdate_frozen(struct vfio_device *device);
+void vfio_liveupdate_reserve(struct vfio_device *device);
+void vfio_liveupdate_release(struct vfio_device *device);
+struct file *vfio_liveupdate_open(struct vfio_device *device);
+
+#else
+
+static inline bool vfio_liveupdate_frozen(struct vfio_device *device)
+{
+	return false;
+}
+
+#endif /* CONFIG_VFIO_LIVEUPDATE */
+#endif /* _LINUX_VFIO_LIVEUPDATE_H */
