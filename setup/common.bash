@@ -5,6 +5,9 @@
 # the machine's own Debian mirror is asked for a package of another suite.
 # To be sourced, never run.
 
+# A failure inside $(...) counts, too.
+shopt -s inherit_errexit
+
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=${BUILD:-$REPO/build}
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/vfio-liveupdate
