@@ -11,6 +11,7 @@
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import json
 import re
 import shutil
@@ -35,6 +36,7 @@ SPLAT = re.compile(
     r"|kmemleak: .* new suspected|Unable to handle|scheduling while atomic")
 PATIENCE = 60
 QUIT_PATIENCE = 5
+CONSOLE_BUFFER = 1 << 20
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None)
@@ -73,26 +75,40 @@ class Reply:
 
 
 class Lines(threading.Thread):
-    """Takes one connection to a socket and calls a function with each line that comes."""
+    """Calls a function with each line of a stream."""
 
-    def __init__(self, path, handle):
-        """Listen at a path."""
+    def __init__(self, stream, handle):
+        """Take the stream, or a function that opens it."""
         super().__init__(daemon=True)
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(path)
-        self._listener.listen(1)
-        self._connection = None
+        self._stream = stream
         self._handle = handle
         self.start()
 
     def run(self):
-        """Read until the other side is gone."""
-        self._connection, _ = self._listener.accept()
-        self._listener.close()
+        """Read until the stream ends."""
+        stream = self._stream() if callable(self._stream) else self._stream
         with contextlib.suppress(OSError):
-            for line in self._connection.makefile("r", encoding="utf-8", errors="replace",
-                                                  newline="\n"):
-                self._handle(line.rstrip("\r\n"))
+            for line in stream or ():
+                self._handle(line.decode(errors="replace").rstrip("\r\n"))
+
+
+class Channel:
+    """A socket that QEMU connects to, for lines both ways."""
+
+    def __init__(self, path, handle):
+        """Listen at a path; handle each line that comes."""
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path)
+        self._listener.listen(1)
+        self._connection = None
+        Lines(self._accept, handle)
+
+    def _accept(self):
+        """Wait for QEMU; returns a stream, or None when the channel was closed first."""
+        with contextlib.suppress(OSError):
+            self._connection, _ = self._listener.accept()
+            return self._connection.makefile("rb")
+        return None
 
     def send(self, text):
         """Send a line."""
@@ -100,9 +116,10 @@ class Lines(threading.Thread):
 
     def close(self):
         """Hang up, also when nobody ever connected."""
-        if self._connection:
+        for part in (self._connection, self._listener):
             with contextlib.suppress(OSError):
-                self._connection.shutdown(socket.SHUT_RDWR)
+                if part:
+                    part.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
 
@@ -202,16 +219,17 @@ class Machine:
         atexit.register(self._end)
         self._console_log = open(self.folder / "console.log", "w", encoding="utf-8",
                                  errors="replace", buffering=1)
-        self._console = Lines(f"{self._sockets}/console", self._on_console)
-        self._serial = Lines(f"{self._sockets}/agent", self._on_agent)
+        self._serial = Channel(f"{self._sockets}/agent", self._on_agent)
         self._monitor = Monitor(f"{self._sockets}/monitor")
         command = self.command(interactive=False)
         (self.folder / "qemu.cmd").write_text(_shell_words(command) + "\n")
         self.marks["start"] = time.time()
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=open(self.folder / "qemu.log", "w", encoding="utf-8"),
             preexec_fn=_die_with_parent, start_new_session=True)
+        fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, CONSOLE_BUFFER)
+        self._console = Lines(self._process.stdout, self._on_console)
         self._wait_boot(1)
         return self
 
@@ -232,7 +250,7 @@ class Machine:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        for part in (self._serial, self._console, self._monitor, *self.wires.values()):
+        for part in (self._serial, self._monitor, *self.wires.values()):
             if part:
                 part.close()
         if self._console:
@@ -277,7 +295,9 @@ class Machine:
             command += ["-icount", "shift=1,sleep=off"]
         if interactive:
             return command + ["-serial", "mon:stdio"]
-        for name in ("console", "agent", "monitor"):
+        # The console is a pipe: a socket takes few single bytes before it is full.
+        command += ["-chardev", "file,id=console,path=/dev/stdout"]
+        for name in ("agent", "monitor"):
             command += ["-chardev", f"socket,id={name},path={self._sockets}/{name}"]
         command += ["-serial", "chardev:console", "-serial", "chardev:agent",
                     "-mon", "chardev=monitor,mode=control",
@@ -388,7 +408,7 @@ class Machine:
 
     def bind_vfio(self, bdf):
         """Give a device to vfio-pci."""
-        self.sh("modprobe vfio-pci 2>/dev/null", check=False)
+        self.sh("[ -d /sys/bus/pci/drivers/vfio-pci ] || modprobe vfio-pci")
         self.bind(bdf, "vfio-pci")
 
     # --- looking at it ---
@@ -492,7 +512,7 @@ class Machine:
                 f"See {paths.short(self.folder)}/: console.log trace.log qemu.cmd qemu.log")
 
 
-class Monitor(Lines):
+class Monitor(Channel):
     """A connection to QEMU's monitor (QMP)."""
 
     def __init__(self, path):

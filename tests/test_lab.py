@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The lab itself: what every other test takes for granted, true on a stock kernel too."""
+
+import re
+
+import pytest
+
+from conftest import IGB_MEMORY, IOVA, NVME_MEMORY
+from lab import SMALL, GuestError, Igb, Machine, MachineError, Nvme, Port, pci, wire
+
+
+def nvme(m, w, name="nvme0"):
+    """Give a drive to a worker's user-space driver N; returns its address."""
+    bdf = m.bdf(name)
+    m.bind_vfio(bdf)
+    w.vfio("D", bdf)
+    w.dma_memory("M", NVME_MEMORY, IOVA)
+    w("nvme_start", "N", "D", "M", IOVA)
+    return bdf
+
+
+def test_kexec_keeps_memory(small):
+    """A memfd that was preserved has its content in the next kernel."""
+    release = small.sh("uname -r")
+    assert release == small.kernel.release
+    w = small.worker("owner")
+    w("memfd", "M", "1m")
+    w("mem_fill", "M", 0, "1m", 42)
+    w("session_create", "S", "memory")
+    w("preserve", "S", 7, "M")
+    small.kexec()
+    assert small.sh("uname -r") == small.kernel.release
+    w("session_retrieve", "S", "memory")
+    w("retrieve", "S", 7, "M")
+    w("mem_check", "M", 0, "1m", 42)
+    w("finish", "S")
+
+
+def test_kexec_back_and_forth(small):
+    """Updates can follow one another; each goes to the other kernel."""
+    releases = [small.sh("uname -r")]
+    for _ in range(2):
+        small.kexec()
+        releases.append(small.sh("uname -r"))
+    assert releases[2] == releases[0]
+    assert releases[1] == small.next_kernel.release
+
+
+def test_workers(small):
+    """Workers are processes of their own; one can wait while another acts, or die."""
+    a, b = small.worker("a"), small.worker("b")
+    a.start("sleep", 2000)
+    assert small.worker("a").fails("objects") == "EBUSY"
+    b("memfd", "M", 4096)
+    assert a.fails("mem_map", "M") == "ENOENT" if not a.wait().lines else False
+    pids = dict(line.split() for line in small.agent("list").lines)
+    b.kill()
+    assert small.sh(f"test -e /proc/{pids['b']} || echo gone") == "gone"
+    assert b.fails("mem_map", "M") == "ENOENT"
+    assert b.fails("no_such_command") == "ENOSYS"
+    assert b.fails("memfd", "M") == "EINVAL"
+    assert small.sh("echo 'two  words'; echo; echo end").split("\n") == ["two  words", "", "end"]
+    with pytest.raises(GuestError, match="exit code 3"):
+        small.sh("exit 3")
+
+
+def test_devices_and_groups(standard):
+    """Devices are where the topology says; no two endpoints share an IOMMU group."""
+    assert standard.bdf("nvme0") == "0000:01:00.0"
+    groups = standard.sh("cd /sys/kernel/iommu_groups; for g in *; do echo $(ls $g/devices);"
+                         "done").splitlines()
+    for name in ("nvme0", "igb0", "bystander"):
+        assert standard.bdf(name) in groups
+    # The switch's downstream ports have no ACS: each shares the group of what is below it.
+    for name, port in (("nvme1", "switch-0"), ("igb1", "switch-1")):
+        assert f"{standard.bdf(port)} {standard.bdf(name)}" in groups
+    assert standard.driver(standard.bdf("nvme1")) == "nvme"
+
+
+def test_nvme_in_user_space(standard):
+    """The user-space NVMe driver writes and reads, also a file; another process goes on."""
+    w = standard.worker("owner")
+    nvme(standard, w, "nvme1")
+    w("nvme_write", "N", 100, 1000, 5)
+    w("nvme_flush", "N")
+    w("nvme_read_check", "N", 100, 1000, 5)
+    assert w.fails("nvme_read_check", "N", 100, 1000, 6) == "EILSEQ"
+    w("nvme_write_file", "N", 5000, "/bin/guest")
+    size = standard.sh("stat -c %s /bin/guest")
+    w("nvme_read_file", "N", 5000, size, "/tmp/guest")
+    standard.sh("cmp /bin/guest /tmp/guest")
+    w("nvme_queue_reads", "N", 100, 1000, 5)
+    w("close", "N")
+    w("nvme_adopt", "N", "D", "M")
+    w("nvme_wait", "N")
+    assert int(w("nvme_busy", "N")) == 0
+    w("nvme_stop", "N")
+    assert w.fails("nvme_flush", "N") == "EINVAL"
+
+
+def test_nvme_queue_that_lasts(start):
+    """A throttled drive keeps reads in flight for seconds."""
+    m = start(topology=(Port(Nvme("slow", iops=20)),))
+    w = m.worker("owner")
+    nvme(m, w, "slow")
+    w("nvme_queue_reads", "N", 0, 40 * 128, 1)
+    m.sh("sleep 0.5")
+    assert int(w("nvme_busy", "N")) > 10
+    assert w.fails("nvme_wait", "N") == "EILSEQ"
+    assert int(w("nvme_busy", "N")) == 0
+
+
+def test_igb_in_user_space(start):
+    """The user-space igb driver exchanges numbered frames with the test."""
+    m = start(topology=(Port(Igb("igb0")),))
+    bdf = m.bdf("igb0")
+    m.bind_vfio(bdf)
+    w = m.worker("owner")
+    w.vfio("D", bdf)
+    w.dma_memory("M", IGB_MEMORY, IOVA)
+    w("igb_start", "G", "D", "M", IOVA)
+    w.start("igb_tx", "G", 1000, 300)
+    assert m.wires["igb0"].receive(300) == list(range(1000, 1300))
+    w.wait()
+    w.start("igb_rx_check", "G", 300, 10000)
+    m.wires["igb0"].send(7, 300)
+    assert w.wait().values == ["7", "300"]
+    assert w.fails("igb_rx_check", "G", 1, 100) == "ETIMEDOUT"
+    w("igb_stop", "G")
+
+
+def test_trace_of_config_writes(small):
+    """The trace shows who writes to a device's config space, and when."""
+    w = small.worker("owner")
+    bdf = nvme(small, w)
+    express = pci.capability(small.config(bdf), pci.CAP_EXPRESS)
+    small.mark("before")
+    w("cfg_write", "D", pci.COMMAND, 2, pci.COMMAND_MEMORY)
+    small.mark("between")
+    w("vfio_reset", "D")
+    small.mark("after")
+    writes = small.trace("pci_cfg_write", bdf, "before", "between")
+    assert [event.value & pci.COMMAND_MASTER for event in writes
+            if event.offset == pci.COMMAND] == [0]
+    resets = [event for event in small.trace("pci_cfg_write", bdf, "between", "after")
+              if event.offset == express + pci.EXPRESS_DEVCTL
+              and event.value & pci.EXPRESS_DEVCTL_FLR]
+    assert len(resets) == 1
+    assert len(small.trace("pci_nvme_pci_reset", None, "between", "after")) == 1
+
+
+def test_trace_of_faults(small):
+    """The trace shows DMA that the IOMMU refuses."""
+    w = small.worker("owner")
+    bdf = nvme(small, w)
+    w("ioas_unmap", "I", "A", IOVA, NVME_MEMORY)
+    w.start("nvme_queue_reads", "N", 0, 8, 1)
+    w.wait()
+    small.sh("sleep 0.2")
+    faults = small.trace("vtd_dmar_fault", bdf)
+    assert faults and all(event.fields["addr"] >= IOVA for event in faults)
+
+
+def test_interrupts(standard):
+    """Interrupts arrive at eventfds, of each kind that a device has."""
+    w = standard.worker("owner")
+    bdf = standard.bdf("igb0")
+    standard.bind_vfio(bdf)
+    w.vfio("D", bdf)
+    for kind, count in (("INTX", 1), ("MSI", 1), ("MSIX", 3)):
+        w("vfio_irq_on", "D", kind, count)
+        assert w("vfio_irq_count", "D").values == ["0"] * count
+        assert w.fails("vfio_irq_on", "D", "MSI" if kind == "MSIX" else "MSIX", 1) == "EINVAL"
+        w("vfio_irq_on", "D", kind, count)
+        w("vfio_irq_off", "D", kind)
+
+
+def test_bus_error_is_survived(small):
+    """Touching a BAR whose memory decoding is off is an error of the command."""
+    w = small.worker("owner")
+    nvme(small, w)
+    w("bar_mmap", "D", 0)
+    version = int(w("bar_peek", "D", 0, 8, 4))
+    assert version == int(w("bar_read", "D", 0, 8, 4))
+    w("cfg_write", "D", pci.COMMAND, 2, 0)
+    assert w.fails("bar_peek", "D", 0, 8, 4) == "EFAULT"
+    assert w.fails("nvme_read_check", "N", 0, 8, 1) == "EFAULT"
+    w("cfg_write", "D", pci.COMMAND, 2, pci.COMMAND_MEMORY)
+    assert int(w("bar_peek", "D", 0, 8, 4)) == version
+
+
+def test_owner_killed(small):
+    """A device whose owner is killed goes back to its native driver."""
+    w = small.worker("owner")
+    bdf = nvme(small, w)
+    assert small.worker("other").fails("vfio_open", "D", "0000:00:00.0") == "ENOENT"
+    w.kill()
+    w.vfio("D", bdf)
+    w("close", "D")
+    small.bind(bdf)
+    assert small.driver(bdf) == "nvme"
+
+
+def test_group_file(small):
+    """A device opens through its group's file as well."""
+    bdf = small.bdf("nvme0")
+    small.bind_vfio(bdf)
+    w = small.worker("owner")
+    w("group_open", "G", bdf)
+    w("group_device", "G", "D", bdf)
+    assert int(w("bar_read", "D", 0, 8, 4))
+
+
+def test_kexec_without_image(small):
+    """A jump without a loaded kernel fails and changes nothing."""
+    with pytest.raises(GuestError) as error:
+        small.kexec_go()
+    assert error.value.errno == "EINVAL"
+    assert small.sh("uname -r") == small.kernel.release
+    small.kexec()
+
+
+def test_splat_fails_the_test(request):
+    """A kernel that complains makes its machine fail, unless that was expected."""
+    options = {"kernel": request.config.getoption("kernel"), "topology": SMALL}
+    with pytest.raises(MachineError, match="made up"):
+        with Machine("test_lab-splat", **options) as m:
+            m.sh("echo '<4>WARNING: made up' >/dev/kmsg")
+            m.wait_console("made up")
+    with Machine("test_lab-no-splat", **options) as m:
+        m.expect_splat("made up")
+        m.sh("echo '<4>WARNING: made up' >/dev/kmsg")
+        m.wait_console("made up")
+
+
+def test_frames():
+    """The pattern is the same here and in the guest (tests/guest/memory.c)."""
+    assert wire.pattern(0, 0, 0) == wire._mix(wire._mix(wire._mix(0)))
+    assert wire.number(wire.frame(5)) == 5
+    broken = bytearray(wire.frame(5))
+    broken[100] ^= 1
+    assert wire.number(broken) is None
+    assert re.fullmatch(r"(ff){6}02.*", wire.frame(5)[:12].hex())
