@@ -11,7 +11,7 @@ from . import ImageError, Machine, MachineError
 def shell(args):
     """Run a machine on this terminal."""
     machine = Machine("shell", args.kernel, args.next, scalable=args.scalable, append=args.append,
-                      memory=args.memory)
+                      memory=args.memory, modules=["vfio-pci"])
     machine.folder.mkdir(parents=True, exist_ok=True)
     try:
         return subprocess.call(machine.command(interactive=True))

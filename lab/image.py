@@ -77,9 +77,18 @@ class Cpio:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel that was built for the lab."""
+    """A kernel that was built for the lab: its flavour, and what uname -r will say."""
 
     flavour: str
+    release: str
+
+    @classmethod
+    def named(cls, flavour):
+        """Return the kernel of a flavour; raises ImageError when it is not built."""
+        release = paths.IMAGES / flavour / "release"
+        if not release.exists():
+            raise ImageError(f"there is no kernel {flavour}: run kernel/build {flavour}")
+        return cls(flavour, release.read_text().strip())
 
     @property
     def folder(self):
@@ -89,15 +98,7 @@ class Kernel:
     @property
     def image(self):
         """Its boot image."""
-        image = self.folder / "bzImage"
-        if not image.exists():
-            raise ImageError(f"{paths.short(image)} is missing: run kernel/build {self.flavour}")
-        return image
-
-    @property
-    def release(self):
-        """What uname -r will say."""
-        return (self.folder / "release").read_text().strip()
+        return self.folder / "bzImage"
 
     @property
     def modules(self):
@@ -137,9 +138,8 @@ def _add_busybox(archive):
             archive.link(name, "/bin/busybox")
 
 
-@functools.lru_cache(maxsize=None)
 def initramfs(kernels):
-    """Make the initramfs for some kernels (a tuple) and return its path.
+    """Make the initramfs for some kernels and return its path.
 
     A file of that content that is already there is left as it is.
     """

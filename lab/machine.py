@@ -184,8 +184,8 @@ class Machine:
     def __init__(self, name, kernel="lab-a", next_kernel=None, *, topology=STANDARD, append="",
                  memory=None, smp=2, scalable=False, modules=(), icount=False):
         """Describe a machine; nothing runs yet."""
-        self.kernel = Kernel(kernel)
-        self.next_kernel = Kernel(next_kernel or ("lab-b" if kernel == "lab-a" else kernel))
+        self.kernel = Kernel.named(kernel)
+        self.next_kernel = Kernel.named(next_kernel or ("lab-b" if kernel == "lab-a" else kernel))
         self.folder = paths.RUNS / re.sub(r"[^\w.+-]+", "-", name).strip("-")
         self.marks = {}
         self.wires = {}
@@ -198,6 +198,7 @@ class Machine:
         self._smp = smp
         self._scalable = scalable
         self._icount = icount
+        self._loaded = None
         self._expected = []
         self._news = threading.Condition()
         self._boots = []
@@ -284,7 +285,8 @@ class Machine:
         accel = "tcg,thread=single" if self._icount else "tcg,thread=multi"
         iommu = "intel-iommu,intremap=on" + (",x-scalable-mode=on" if self._scalable else "")
         command = [
-            "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
+            "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot",
+            "-display", "none",
             "-M", "q35,kernel-irqchip=split,sata=off,smbus=off", "-accel", accel, "-cpu", "max",
             "-smp", str(self._smp), "-m", self._memory, "-device", iommu,
             "-kernel", str(self.kernel.image), "-initrd", str(initramfs(self._kernels)),
@@ -357,9 +359,12 @@ class Machine:
 
     def kexec_load(self, append="", kernel=None):
         """Load the next kernel (the one that the machine does not run, unless named)."""
-        target = Kernel(kernel) if kernel else self.next_kernel
+        target = self.next_kernel
+        if kernel:
+            target = next(k for k in self._kernels if k.flavour == kernel)
         self.worker("kexec")("kexec_load", target.guest_image, "/sys/firmware/initrd",
                              self.command_line(append))
+        self._loaded = target
 
     def kexec_go(self, timeout=None):
         """Jump and wait for the next kernel; raises GuestError when the jump is refused."""
@@ -370,8 +375,9 @@ class Machine:
                    timeout or self._patience, "the next kernel does not come up")
         if len(self._boots) == boots:
             self.reply("kexec")
+        if self._loaded is not self.kernel:
+            self.kernel, self.next_kernel = self._loaded, self.kernel
         self._wait_boot(boots + 1)
-        self.kernel, self.next_kernel = self.next_kernel, self.kernel
 
     def kexec(self, append="", timeout=None):
         """Load the next kernel and jump into it."""
@@ -408,7 +414,8 @@ class Machine:
 
     def bind_vfio(self, bdf):
         """Give a device to vfio-pci."""
-        self.sh("[ -d /sys/bus/pci/drivers/vfio-pci ] || modprobe vfio-pci")
+        self.sh("[ -d /sys/bus/pci/drivers/vfio-pci ] ||"
+                " { modprobe -q vfio_iommu_type1; modprobe vfio-pci; }")
         self.bind(bdf, "vfio-pci")
 
     # --- looking at it ---
@@ -486,7 +493,9 @@ class Machine:
     def _wait_boot(self, count):
         """Wait until the machine has come up count times."""
         self._wait(lambda: len(self._boots) >= count, self._patience, "the machine does not boot")
-        self.marks["ready"] = self._boots[-1][0]
+        self.marks["ready"], release = self._boots[-1]
+        if release != self.kernel.release:
+            raise MachineError(self._say(f"{release} came up, not {self.kernel.release}"))
 
     def _wait(self, condition, timeout, complaint):
         """Wait until a condition holds; raises MachineError when it does not in time."""
