@@ -6,6 +6,7 @@ modules (/lib/modules/RELEASE) and its image (/images/FLAVOUR/bzImage), so that 
 kernel can be given the very initramfs that the outgoing one was started with.
 """
 
+import fcntl
 import functools
 import os
 import stat
@@ -122,8 +123,12 @@ def guest_program():
     """Build the guest program and return its path."""
     source = paths.ROOT / "tests" / "guest"
     out = paths.BUILD / "guest"
-    made = subprocess.run(["make", "-s", "-C", source, f"OUT={out}"], stderr=subprocess.PIPE,
-                          text=True, check=False)
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / ".lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = subprocess.run(["make", "-s", "-C", source, f"OUT={out}",
+                               f"HEADERS={paths.BUILD / 'headers'}"],
+                              stderr=subprocess.PIPE, text=True, check=False)
     if made.returncode:
         raise ImageError(f"the guest program does not build:\n{made.stderr}")
     return out / "guest"

@@ -167,6 +167,10 @@ class Worker:
         self("vfio_bind", device, iommufd)
         self("vfio_attach", device, ioas)
 
+    def config(self, device, length=256):
+        """Return a device's config space as its owner sees it through VFIO."""
+        return bytes.fromhex(self("cfg_read", device, 0, length).text.replace("\n", ""))
+
     def dma_memory(self, name, size, iova, iommufd="I", ioas="A"):
         """Make a memfd and map it for the devices of an IOAS."""
         self("memfd", name, size)
@@ -177,8 +181,9 @@ class Machine:
     """A machine. Use it as a context: it boots on entry, and ends, checked, on exit.
 
     name names its folder build/lab/runs/NAME; kernel and next_kernel are flavours, the second
-    is what kexec() goes to first; append goes to the kernel's command line. marks has the
-    host's time of the last boot ("ready") and of the last jump ("freeze").
+    is what kexec() goes to first; append goes to the kernel's command line. marks has times of
+    the host: of the order to jump ("freeze"), of the present kernel's first word ("kernel") and
+    of its agent's ("ready"), and of QEMU's start ("start").
     """
 
     def __init__(self, name, kernel="lab-a", next_kernel=None, *, topology=STANDARD, append="",
@@ -470,6 +475,8 @@ class Machine:
     def _on_console(self, line):
         """Keep a line of the console."""
         now = time.time()
+        if "] Linux version " in line:
+            self.marks["kernel"] = now
         self._console_log.write(f"[{now - self.marks.get('start', now):8.3f}] {line}\n")
         with self._news:
             self._console_lines.append((now, line))

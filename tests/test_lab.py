@@ -145,6 +145,7 @@ def test_trace_of_config_writes(small):
               and event.value & pci.EXPRESS_DEVCTL_FLR]
     assert len(resets) == 1
     assert len(small.trace("pci_nvme_pci_reset", None, "between", "after")) == 1
+    assert pci.word(w.config("D"), pci.COMMAND) & pci.COMMAND_MASTER == 0
 
 
 def test_trace_of_faults(small):
@@ -182,6 +183,17 @@ def test_bus_error_is_survived(small):
     assert w.fails("nvme_read_check", "N", 0, 8, 1) == "EFAULT"
     w("cfg_write", "D", pci.COMMAND, 2, pci.COMMAND_MEMORY)
     assert int(w("bar_peek", "D", 0, 8, 4)) == version
+
+
+def test_dmabuf(small):
+    """A BAR can be exported as a dma-buf and mapped for devices."""
+    w = small.worker("owner")
+    bdf = small.bdf("nvme0")
+    small.bind_vfio(bdf)
+    w.vfio("D", bdf)
+    w("dmabuf_export", "D", "B", 0, 0, 4096)
+    w("ioas_map_file", "I", "A", "B", 0, 4096, IOVA)
+    w("ioas_unmap", "I", "A", IOVA, 4096)
 
 
 def test_owner_killed(small):
