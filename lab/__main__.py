@@ -32,17 +32,24 @@ def boot_time(args):
     return 0
 
 
-def main():
-    """Read the command line and do what it says."""
-    parser = argparse.ArgumentParser(prog="python3 -m lab", description=__doc__)
+def options():
+    """Return the options that all commands have."""
+    parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--kernel", default="lab-a", help="flavour to start (lab-a)")
     parser.add_argument("--next", help="flavour to kexec into (lab-b after lab-a, else the same)")
     parser.add_argument("--scalable", action="store_true", help="VT-d in scalable mode")
     parser.add_argument("--append", default="", help="more words for the kernel's command line")
     parser.add_argument("--memory", help="the machine's memory, like 1G")
+    return parser
+
+
+def main():
+    """Read the command line and do what it says."""
+    parser = argparse.ArgumentParser(prog="python3 -m lab", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("shell", help=shell.__doc__).set_defaults(run=shell)
-    times = commands.add_parser("boot-time", help=boot_time.__doc__)
+    common = [options()]
+    commands.add_parser("shell", help=shell.__doc__, parents=common).set_defaults(run=shell)
+    times = commands.add_parser("boot-time", help=boot_time.__doc__, parents=common)
     times.add_argument("--updates", type=int, default=1, help="how many kexecs (1)")
     times.set_defaults(run=boot_time)
     args = parser.parse_args()

@@ -37,6 +37,7 @@ SPLAT = re.compile(
 PATIENCE = 60
 QUIT_PATIENCE = 5
 CONSOLE_BUFFER = 1 << 20
+TAIL = 20
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None)
@@ -522,9 +523,12 @@ class Machine:
             raise MachineError(self._say("QEMU is not running: " + log.read_text().strip()))
 
     def _say(self, what):
-        """Return an error's text: what, the end of the console, where to look."""
-        tail = "\n".join("  " + text for _, text in self._console_lines[-15:])
-        return (f"{what}\nThe console's last lines:\n{tail}\n"
+        """Return an error's text: what, the telling part of the console, where to look."""
+        lines = [text for _, text in self._console_lines]
+        splats = self.splats()
+        first = lines.index(splats[0]) if splats else max(0, len(lines) - TAIL)
+        tail = "\n".join("  " + text for text in lines[first:first + TAIL])
+        return (f"{what}\nThe console, {'from there' if splats else 'at its end'}:\n{tail}\n"
                 f"See {paths.short(self.folder)}/: console.log trace.log qemu.cmd qemu.log")
 
 
