@@ -30,8 +30,9 @@
  * Not every device can be preserved. Refused, with one line in the log, are
  * virtual functions, physical functions with virtual functions enabled, and
  * devices whose DMA the IOMMU cannot tell from another device's: those that
- * share their IOMMU group, and those behind a bridge that puts its own
- * requester ID on their requests.
+ * share their IOMMU group with anything but the bridges above them (the port of
+ * a switch without ACS is in the group of what is below it), and those behind a
+ * bridge that puts its own requester ID on their requests.
  *
  * Locking: pci_liveupdate_lock guards the outgoing and the incoming list and
  * all writes to &struct pci_liveupdate. LUO's own lock of the FLB is taken
@@ -285,13 +286,23 @@ static int pci_liveupdate_refuse(struct pci_dev *pdev, int err, const char *why)
 	return err;
 }
 
-static int pci_liveupdate_count_device(struct device *dev, void *data)
+static bool pci_liveupdate_is_above(struct pci_dev *bridge, struct pci_dev *pdev)
 {
-	unsigned int *count = data;
+	while ((pdev = pci_upstream_bridge(pdev))) {
+		if (pdev == bridge)
+			return true;
+	}
 
-	(*count)++;
+	return false;
+}
 
-	return 0;
+/* Is this member of the group of @data neither it nor a bridge above it? */
+static int pci_liveupdate_is_stranger(struct device *dev, void *data)
+{
+	struct pci_dev *pdev = data;
+
+	return dev != &pdev->dev &&
+	       !(dev_is_pci(dev) && pci_liveupdate_is_above(to_pci_dev(dev), pdev));
 }
 
 static int pci_liveupdate_other_alias(struct pci_dev *pdev, u16 alias, void *data)
@@ -305,16 +316,17 @@ static int pci_liveupdate_other_alias(struct pci_dev *pdev, u16 alias, void *dat
 static int pci_liveupdate_check_dma(struct pci_dev *pdev)
 {
 	struct iommu_group *group = iommu_group_get(&pdev->dev);
-	unsigned int count = 0;
+	int shared;
 
 	if (!group)
 		return pci_liveupdate_refuse(pdev, -ENODEV,
 					     "has no IOMMU group");
 
-	iommu_group_for_each_dev(group, &count, pci_liveupdate_count_device);
+	shared = iommu_group_for_each_dev(group, pdev,
+					  pci_liveupdate_is_stranger);
 	iommu_group_put(group);
 
-	if (count != 1)
+	if (shared)
 		return pci_liveupdate_refuse(pdev, -EXDEV,
 					     "not alone in its IOMMU group");
 	if (pci_for_each_dma_alias(pdev, pci_liveupdate_other_alias, pdev))

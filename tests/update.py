@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What tests of live updates share: a device's owner, and how to read what was done to it."""
+
+from conftest import IGB_MEMORY, IOVA, NVME_MEMORY
+from lab import pci
+
+SESSION = "test"
+BLOCKS = 512
+LBA = 64
+SEED = 11
+
+
+def state(m, bdf):
+    """Return what a device's liveupdate attribute says."""
+    return m.sh(f"cat /sys/bus/pci/devices/{bdf}/liveupdate").strip()
+
+
+def bridges(m, bdf):
+    """Return the addresses of the bridges above a device, topmost first."""
+    path = m.sh(f"readlink -f /sys/bus/pci/devices/{bdf}").strip()
+    return [part for part in path.split("/")[4:-1] if part.startswith("0000:")]
+
+
+class Owner:
+    """A process that owns devices through VFIO, and what it did with them.
+
+    It names a device after the topology: device "nvme0" is file Dnvme0 with driver Nnvme0 and
+    memory Mnvme0, and so on.
+    """
+
+    def __init__(self, machine, name="owner"):
+        """Take a machine; the process starts with its first command."""
+        self.machine = machine
+        self.worker = machine.worker(name)
+        self.iova = IOVA
+
+    def __call__(self, *words, **options):
+        """Run a command in the process."""
+        return self.worker(*words, **options)
+
+    def fails(self, *words, **options):
+        """Run a command that must fail; returns its error's name."""
+        return self.worker.fails(*words, **options)
+
+    def own(self, *devices):
+        """Give devices to vfio-pci and open them; returns their addresses."""
+        return [self._own(device) for device in devices]
+
+    def _own(self, device):
+        bdf = self.machine.bdf(device)
+        self.machine.bind_vfio(bdf)
+        self.worker.vfio(f"D{device}", bdf)
+        return bdf
+
+    def attach(self, device):
+        """Bind a device whose file was retrieved, and attach it to a new IOAS."""
+        have = {line.split()[0] for line in self("objects").lines}
+        if "I" not in have:
+            self("iommufd", "I")
+            self("ioas", "I", "A")
+        self("vfio_bind", f"D{device}", "I")
+        self("vfio_attach", f"D{device}", "A")
+
+    def drive(self, device):
+        """Start the user-space driver of a device that is open."""
+        kind = device.rstrip("0123456789")
+        have = {line.split()[0] for line in self("objects").lines}
+        for name in (f"N{device}", f"G{device}"):
+            if name in have:
+                self("close", name)
+        if f"M{device}" not in have:
+            self.worker.dma_memory(f"M{device}", NVME_MEMORY if kind == "nvme" else IGB_MEMORY,
+                                   self.iova)
+            self.iova += 1 << 24
+            have.add(f"M{device}")
+            self._iovas = getattr(self, "_iovas", {}) | {device: self.iova - (1 << 24)}
+        start, handle = ("nvme_start", "N") if kind == "nvme" else ("igb_start", "G")
+        self(start, f"{handle}{device}", f"D{device}", f"M{device}", self._iovas[device])
+
+    def write(self, device, seed=SEED):
+        """Put a pattern on a drive."""
+        self("nvme_write", f"N{device}", LBA, BLOCKS, seed)
+        self("nvme_flush", f"N{device}")
+
+    def check(self, device, seed=SEED):
+        """See that a device works: a drive's pattern is there, frames come and go."""
+        if device.startswith("nvme"):
+            self("nvme_read_check", f"N{device}", LBA, BLOCKS, seed)
+            return
+        wire = self.machine.wires[device]
+        self.worker.start("igb_tx", f"G{device}", 100, 50)
+        assert wire.receive(50) == list(range(100, 150))
+        self.worker.wait()
+        self.worker.start("igb_rx_check", f"G{device}", 50, 10000)
+        wire.send(9, 50)
+        assert self.worker.wait().values == ["9", "50"]
+
+    def works(self, device, seed=SEED):
+        """Start a device's driver anew and see that it works."""
+        self.drive(device)
+        self.check(device, seed)
+
+    def preserve(self, *devices, session=SESSION, first=1):
+        """Put devices in a new session S, with tokens from first on."""
+        self("session_create", "S", session)
+        for token, device in enumerate(devices, first):
+            self("preserve", "S", token, f"D{device}")
+
+    def retrieve(self, *devices, session=SESSION, first=1):
+        """Get devices back from their session and attach them."""
+        self("session_retrieve", "S", session)
+        for token, device in enumerate(devices, first):
+            self("retrieve", "S", token, f"D{device}")
+            self.attach(device)
+
+    def finish(self):
+        """Finish the session and let it go."""
+        self("finish", "S")
+        self("close", "S")
+
+
+def command_writes(m, bdf, since, until):
+    """Return the values written to a device's command register between two marks."""
+    return [event.value for event in m.trace("pci_cfg_write", bdf, since, until)
+            if event.offset == pci.COMMAND]
+
+
+def resets(m, bdf, config, since, until):
+    """Return the function level resets of a device between two marks."""
+    express = pci.capability(config, pci.CAP_EXPRESS)
+    return [event for event in m.trace("pci_cfg_write", bdf, since, until)
+            if event.offset == express + pci.EXPRESS_DEVCTL
+            and event.value & pci.EXPRESS_DEVCTL_FLR]
