@@ -34,6 +34,9 @@ SPLAT = re.compile(
     r"|possible circular locking|inconsistent lock state|suspicious RCU usage|Call Trace"
     r"|general protection fault|INFO: task .* blocked|soft lockup|rcu:.*stall"
     r"|kmemleak: .* new suspected|Unable to handle|scheduling while atomic")
+# KASAN's shadow counts as the kernel's own memory, of which KHO takes twice as much for its
+# scratch area by default: more than there is in one piece.
+COMMAND_LINE_KASAN = "kho_scratch=64M,64M,640M"
 PATIENCE = 60
 QUIT_PATIENCE = 5
 CONSOLE_BUFFER = 1 << 20
@@ -197,8 +200,9 @@ class Machine:
         self.wires = {}
         self._kernels = tuple(dict.fromkeys((self.kernel, self.next_kernel)))
         self._topology = topology
-        self._append = append + (f" lab.modules={','.join(modules)}" if modules else "")
         slow = any(kernel.has("KASAN") for kernel in self._kernels)
+        self._append = " ".join([COMMAND_LINE_KASAN] * slow + [append]
+                                + [f"lab.modules={','.join(modules)}"] * bool(modules))
         self._patience = PATIENCE * (4 if slow else 1)
         self._memory = memory or ("2G" if slow else "1G")
         self._smp = smp

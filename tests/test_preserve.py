@@ -15,6 +15,7 @@ FREEZE_FAILED = "Freeze failed! Interrupts are still enabled."
 
 def refused(m, since, what):
     """See that the kernel gave exactly one line of refusal, about this device, for this reason."""
+    m.wait_console("live update: cannot be preserved", since)
     lines = re.findall(r".*live update: cannot be preserved.*", m.console_text(since))
     assert len(lines) == 1 and what in lines[0], lines
 
@@ -287,5 +288,3 @@ def test_unfreeze(standard):
     owner.retrieve("nvme0")
     owner.works("nvme0")
     owner.finish()
-
-
