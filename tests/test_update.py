@@ -126,7 +126,7 @@ def test_openers_wait_for_finish(small):
     bdf, = owner.own("nvme0")
     owner.preserve("nvme0")
     small.kexec()
-    other("session_create", "X", "makes the kernel read the sessions")
+    other("session_create", "X", "any")
     assert small.driver(bdf) == "vfio-pci"
     for step in ("booted", "retrieved"):
         assert other.fails("vfio_open", "D", bdf) == "EBUSY", step
@@ -260,7 +260,8 @@ def test_unconfigured_bridge(standard):
     port = m.bdf("rp-bystander")
     m.sh(f"echo 1 >/sys/bus/pci/devices/{m.bdf('bystander')}/remove")
     owner.preserve("nvme0")
-    m.sh(f"printf '\\0\\0\\0' | dd of=/sys/bus/pci/devices/{port}/config bs=1 seek=24 conv=notrunc")
+    m.sh(f"printf '\\0\\0\\0' |"
+         f"dd of=/sys/bus/pci/devices/{port}/config bs=1 seek={pci.BRIDGE_BUSES} conv=notrunc")
     m.kexec()
     text = f"{port}: live update: bridge has no valid bus numbers and gets none now"
     assert m.console_text("freeze").count(text) == 1
@@ -271,8 +272,7 @@ def test_unconfigured_bridge(standard):
     owner.drive("nvme0")
     owner.finish()
     m.sh("echo 1 >/sys/bus/pci/rescan")
-    assert m.bdf("bystander")
-    assert m.driver(m.bdf("bystander")) == "nvme"
+    assert m.sh(f"ls -d /sys/bus/pci/devices/{m.bdf('bystander')}")
 
 
 def test_closing_resets(small):
@@ -339,8 +339,8 @@ def test_unbound_after_retrieve(small):
     small.sh("sleep 0.3")
     owner.drive("nvme0")
     owner.finish()
-    assert small.driver(bdf) == "vfio-pci"
     owner("close", "Nnvme0")
+    assert unbind.fails("objects") == "EBUSY"
     owner("close", "Dnvme0")
     unbind.wait()
     assert small.driver(bdf) is None

@@ -118,19 +118,21 @@ bool vfio_liveupdate_frozen(struct vfio_device *device)
 }
 EXPORT_SYMBOL_GPL(vfio_liveupdate_frozen);
 
-bool vfio_liveupdate_enter(struct vfio_device *device)
+/* NULL when the device is frozen */
+struct vfio_device *vfio_liveupdate_enter(struct vfio_device *device)
 {
 	down_read(&device->liveupdate.rwsem);
 	if (!device->liveupdate.frozen)
-		return true;
+		return device;
 	up_read(&device->liveupdate.rwsem);
 
-	return false;
+	return NULL;
 }
 
 void vfio_liveupdate_exit(struct vfio_device *device)
 {
-	up_read(&device->liveupdate.rwsem);
+	if (device)
+		up_read(&device->liveupdate.rwsem);
 }
 
 /**

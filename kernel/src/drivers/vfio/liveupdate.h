@@ -15,7 +15,7 @@
 void vfio_liveupdate_init(struct vfio_device *device);
 int vfio_liveupdate_register(struct vfio_device *device);
 bool vfio_liveupdate_reserved(struct vfio_device *device);
-bool vfio_liveupdate_enter(struct vfio_device *device);
+struct vfio_device *vfio_liveupdate_enter(struct vfio_device *device);
 void vfio_liveupdate_exit(struct vfio_device *device);
 
 #else
@@ -38,9 +38,10 @@ static inline bool vfio_liveupdate_reserved(struct vfio_device *device)
 	return false;
 }
 
-static inline bool vfio_liveupdate_enter(struct vfio_device *device)
+static inline struct vfio_device *
+vfio_liveupdate_enter(struct vfio_device *device)
 {
-	return true;
+	return device;
 }
 
 static inline void vfio_liveupdate_exit(struct vfio_device *device)
@@ -51,8 +52,7 @@ static inline void vfio_liveupdate_exit(struct vfio_device *device)
 
 /* A user's access to the device, for the rest of the scope; NULL if frozen */
 DEFINE_CLASS(vfio_liveupdate_access, struct vfio_device *,
-	     if (_T) vfio_liveupdate_exit(_T),
-	     vfio_liveupdate_enter(device) ? device : NULL,
+	     vfio_liveupdate_exit(_T), vfio_liveupdate_enter(device),
 	     struct vfio_device *device)
 
 #endif /* _DRIVERS_VFIO_LIVEUPDATE_H */

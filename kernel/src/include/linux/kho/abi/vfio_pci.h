@@ -3,6 +3,7 @@
 #ifndef _LINUX_KHO_ABI_VFIO_PCI_H
 #define _LINUX_KHO_ABI_VFIO_PCI_H
 
+#include <linux/bits.h>
 #include <linux/build_bug.h>
 #include <linux/stddef.h>
 #include <linux/types.h>
@@ -22,7 +23,7 @@
 #define VFIO_PCI_LIVEUPDATE_COMPATIBLE	"vfio-pci-v1"
 
 /* vfio_pci_ser.flags: a function reset of the device is known to work */
-#define VFIO_PCI_SER_RESET_WORKS	(1u << 0)
+#define VFIO_PCI_SER_RESET_WORKS	BIT(0)
 
 /**
  * struct vfio_pci_ser - One preserved vfio-pci device file.
