@@ -49,7 +49,7 @@ lab: setup
 
 # What runs inside the machine, built against the headers of our tree.
 guest:
-	@$(MAKE) --no-print-directory -C tests/guest OUT=$(BUILD)/guest LINUX=$(BUILD)/linux-$(BASE) HEADERS=$(BUILD)/headers/include
+	@$(MAKE) --no-print-directory -C tests/guest OUT=$(BUILD)/guest HEADERS=$(BUILD)/headers
 
 demo: lab
 	@demo/run
