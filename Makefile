@@ -11,7 +11,8 @@ BUILD    := $(abspath build)
 
 PYTHON := /usr/bin/python3
 BENEATH = BASE=$(BASE) BUILD=$(BUILD)
-PYTEST := $(PYTHON) -m pytest
+# A machine is one thread of QEMU: as many at once as there are processors.
+PYTEST := $(PYTHON) -m pytest -n $(shell nproc)
 
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -20,7 +21,7 @@ help:
 	@echo
 	@echo '  make demo      see it happen: a device crosses a kexec in a virtual machine'
 	@echo '  make test      the core scenarios, in virtual machines (TESTS=tests/FILE.py)'
-	@echo '  make test-all  those that take long, too'
+	@echo '  make test-all  all scenarios on all kernels, which takes long'
 	@echo '  make shell     a lab machine to play in'
 	@echo '  make check     style, static analysis, documentation of the code'
 	@echo '  make kernel    build kernels (FLAVOURS="$(FLAVOURS)", BASE=$(BASE))'
@@ -65,7 +66,7 @@ test: setup
 test-all: setup
 	@$(BENEATH) kernel/build headers $(FLAVOURS)
 	@$(MAKE) --no-print-directory guest
-	@$(PYTEST) $(TESTS) --run-slow
+	@$(PYTEST) $(TESTS) --kernels all
 
 check:
 	@setup/install --check

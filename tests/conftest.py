@@ -16,22 +16,45 @@ NVME_MEMORY = 8 << 20
 IGB_MEMORY = 2 << 20
 
 
+# The kernels of an update, outgoing and incoming: VFIO as modules, built in, and debugged.
+KERNELS = {
+    "modules": ("lab-a", "lab-b"),
+    "builtin": ("builtin", "builtin"),
+    "debug": ("debug", "debug"),
+}
+
+
 def pytest_addoption(parser):
-    """Let the tests run on another kernel."""
-    parser.addoption("--kernel", default="lab-a", help="flavour of the outgoing kernel (lab-a)")
-    parser.addoption("--next-kernel", help="flavour of the incoming one (lab-b after lab-a, "
-                     "else the same)")
+    """Let the tests run on other kernels."""
+    parser.addoption("--kernels", choices=[*KERNELS, "all"],
+                     help="run every test on these kernels (as they come: core tests on all, "
+                          "others on modules)")
+
+
+def pytest_configure(config):
+    """Declare the marks."""
+    config.addinivalue_line("markers", "core: runs on all kernels, see --kernels")
+
+
+def pytest_generate_tests(metafunc):
+    """Choose the kernels that each test runs on."""
+    if "kernels" not in metafunc.fixturenames:
+        return
+    wanted = metafunc.config.getoption("kernels")
+    if not wanted:
+        wanted = "all" if metafunc.definition.get_closest_marker("core") else "modules"
+    metafunc.parametrize("kernels", KERNELS if wanted == "all" else [wanted])
 
 
 @pytest.fixture
-def start(request):
+def start(request, kernels):
     """Start machines that end, checked, with the test: start(topology=..., append=...)."""
     machines = []
 
     def boot(suffix="", **options):
         name = f"{request.path.stem}-{request.node.name}{suffix}"
-        options.setdefault("kernel", request.config.getoption("kernel"))
-        options.setdefault("next_kernel", request.config.getoption("next_kernel"))
+        options.setdefault("kernel", KERNELS[kernels][0])
+        options.setdefault("next_kernel", KERNELS[kernels][1])
         machine = lab.Machine(name, **options)
         machines.append(machine)
         return machine.boot()

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from conftest import IGB_MEMORY, IOVA, NVME_MEMORY
+from conftest import IGB_MEMORY, IOVA, KERNELS, NVME_MEMORY
 from lab import SMALL, GuestError, Igb, Machine, MachineError, Nvme, Port, pci, wire
 
 
@@ -226,14 +226,14 @@ def test_kexec_without_image(small):
     assert small.sh("uname -r") == small.kernel.release
 
 
-def test_splat_fails_the_test(request):
+def test_splat_fails_the_test(kernels):
     """A kernel that complains makes its machine fail, unless that was expected."""
-    options = {"kernel": request.config.getoption("kernel"), "topology": SMALL}
+    options = {"kernel": KERNELS[kernels][0], "topology": SMALL}
     with pytest.raises(MachineError, match="made up"):
-        with Machine("test_lab-splat", **options) as m:
+        with Machine(f"test_lab-splat-{kernels}", **options) as m:
             m.sh("echo '<4>WARNING: made up' >/dev/kmsg")
             m.wait_console("made up")
-    with Machine("test_lab-no-splat", **options) as m:
+    with Machine(f"test_lab-no-splat-{kernels}", **options) as m:
         m.expect_splat("made up")
         m.sh("echo '<4>WARNING: made up' >/dev/kmsg")
         m.wait_console("made up")

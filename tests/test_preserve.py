@@ -20,6 +20,7 @@ def refused(m, since, what):
     assert len(lines) == 1 and what in lines[0], lines
 
 
+@pytest.mark.core
 def test_preserve_and_unpreserve(standard):
     """A session can be closed and made again; sysfs shows the device and all above it."""
     owner = Owner(standard)
@@ -159,6 +160,7 @@ def test_session_closed(small):
     assert not small.trace("pci_cfg_write", bdf, "preserve", "closed")
 
 
+@pytest.mark.core
 def test_owner_killed(small):
     """When the owner of device and session is killed, the device is free and works."""
     owner = Owner(small)
@@ -248,6 +250,7 @@ def test_kexec_without_image(small):
     owner.check("nvme0")
 
 
+@pytest.mark.core
 def test_unfreeze(standard):
     """When another file's freeze fails, a frozen device comes back as after VFIO_DEVICE_RESET.
 
