@@ -82,6 +82,51 @@ def test_traces(standard):
         assert not command_writes(m, bdf, "freeze", "kernel")[-1] & pci.COMMAND_MASTER
 
 
+@pytest.mark.core
+def test_user_space_that_does_not_stop(small):
+    """A process that turns bus mastering on without a pause cannot do so after freeze."""
+    owner = Owner(small)
+    bdf, = owner.own("nvme0")
+    clean = small.config(bdf)
+    owner.preserve("nvme0")
+    owner.worker.start("cfg_hammer", "Dnvme0", pci.COMMAND, 2,
+                       pci.COMMAND_MEMORY | pci.COMMAND_MASTER)
+    small.sh("sleep 0.2")
+    small.kexec()
+    reset, = resets(small, bdf, clean, "freeze", "kernel")
+    mastering = [value & pci.COMMAND_MASTER
+                 for value in command_writes(small, bdf, "freeze", reset.time)]
+    assert any(mastering[:-1]) and not mastering[-1]
+    assert not any(value & pci.COMMAND_MASTER
+                   for value in command_writes(small, bdf, reset.time, "ready"))
+    owner.retrieve("nvme0")
+    owner.drive("nvme0")
+    owner.finish()
+
+
+def test_module_reloaded(small, kernels):
+    """vfio-pci can be unloaded and loaded again, also while its device is incoming."""
+    if kernels == "builtin":
+        pytest.skip("needs vfio-pci as a module, and this kernel has it built in")
+    owner = Owner(small)
+    bdf, = owner.own("nvme0")
+    owner("close", "Dnvme0")
+    small.sh("rmmod vfio_pci")
+    owner.own("nvme0")
+    owner.preserve("nvme0")
+    assert "unavailable" in small.sh("rmmod vfio_pci 2>&1", check=False)
+    small.kexec()
+    for _ in range(2):
+        small.sh("modprobe vfio_pci")
+        assert small.driver(bdf) == "vfio-pci"
+        small.sh("rmmod vfio_pci")
+        assert small.driver(bdf) is None
+        assert state(small, bdf) == "incoming idle"
+    owner.retrieve("nvme0")
+    owner.drive("nvme0")
+    owner.finish()
+
+
 def test_native_drivers_stay_away(standard):
     """Drivers that are built in and probe first do not get the device, nor by any other way."""
     m = standard

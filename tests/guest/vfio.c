@@ -271,6 +271,17 @@ static int cmd_cfg_write(const struct arg *a)
 			 a[2].n, 1);
 }
 
+/* Write the same again and again, also while the device is frozen: no end. */
+static int cmd_cfg_hammer(const struct arg *a)
+{
+	int ret;
+
+	do
+		ret = cmd_cfg_write(a);
+	while (!ret || ret == -EBUSY);
+	return ret;
+}
+
 static int cmd_bar_read(const struct arg *a)
 {
 	uint64_t val = 0;
@@ -546,6 +557,7 @@ const struct command vfio_commands[] = {
 	{ "vfio_irq_count", "o", cmd_vfio_irq_count, "DEVICE" },
 	{ "cfg_read", "onn", cmd_cfg_read, "DEVICE OFFSET LENGTH" },
 	{ "cfg_write", "onnn", cmd_cfg_write, "DEVICE OFFSET WIDTH VALUE" },
+	{ "cfg_hammer", "onnn", cmd_cfg_hammer, "DEVICE OFFSET WIDTH VALUE" },
 	{ "bar_read", "onnn", cmd_bar_read, "DEVICE BAR OFFSET WIDTH" },
 	{ "bar_write", "onnnn", cmd_bar_write,
 	  "DEVICE BAR OFFSET WIDTH VALUE" },
