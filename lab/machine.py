@@ -23,7 +23,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from . import paths, trace
+from . import paths, pci, trace
 from .image import Kernel, initramfs
 from .topology import STANDARD, Run, arguments
 from .wire import Wire
@@ -439,6 +439,26 @@ class Machine:
         """Return events of the trace: of a name, of an address, between two marks (or times)."""
         return trace.select(trace.read(self.folder / "trace.log"), name, bdf,
                             self._time(since, 0.0), self._time(until, float("inf")))
+
+    def config_writes(self, bdf, offset, since=None, until=None):
+        """Return the writes to one register of a device's config space, from the trace."""
+        return [event for event in self.trace("pci_cfg_write", bdf, since, until)
+                if event.offset == offset]
+
+    def command_writes(self, bdf, since=None, until=None):
+        """Return the values written to a device's command register, from the trace."""
+        return [event.value for event in self.config_writes(bdf, pci.COMMAND, since, until)]
+
+    def resets(self, bdf, config, since=None, until=None):
+        """Return the function level resets of a device, whose config space is given."""
+        control = pci.capability(config, pci.CAP_EXPRESS) + pci.EXPRESS_DEVCTL
+        return [event for event in self.config_writes(bdf, control, since, until)
+                if event.value & pci.EXPRESS_DEVCTL_FLR]
+
+    def bus_resets(self, bridge, since=None, until=None):
+        """Return the resets of the bus below a bridge, which reset all that is on it."""
+        return [event for event in self.config_writes(bridge, pci.BRIDGE_CONTROL, since, until)
+                if event.value & pci.BRIDGE_CONTROL_RESET]
 
     def mark(self, name):
         """Remember the present time under a name."""

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import IOVA
 from lab import GuestError, Igb, Nvme, Port, pci
-from update import Owner, bridges, command_writes, state
+from update import Owner, bridges, state
 
 FREEZE_FAILED = "Freeze failed! Interrupts are still enabled."
 
@@ -278,7 +278,7 @@ def test_unfreeze(standard):
     standard.wait_console(f"{first}: live update: unfrozen")
     assert len(standard.trace("pci_nvme_pci_reset", None, "freeze")) == 1
     assert owner.worker.config("Dnvme0") == before
-    assert command_writes(standard, first, "freeze", None)[-1] & pci.COMMAND_MASTER
+    assert standard.command_writes(first, "freeze", None)[-1] & pci.COMMAND_MASTER
     assert int(owner("bar_peek", "Dnvme0", 0, 8, 4)) == version
     owner("ioas_map_file", "I", "A", "B", 0, 4096, IOVA >> 1)
     owner.works("nvme0")

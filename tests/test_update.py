@@ -5,7 +5,7 @@ import pytest
 
 from conftest import IOVA
 from lab import SMALL, Igb, Nvme, Port, Switch, pci
-from update import SEED, Owner, bridges, command_writes, resets, state
+from update import SEED, Owner, bridges, cross, state
 
 ALL = ("nvme0", "igb0", "nvme1", "igb1")
 
@@ -68,18 +68,19 @@ def test_traces(standard):
     owner.retrieve(*devices)
     m.mark("retrieved")
     for bdf in bdfs:
-        reset, = resets(m, bdf, configs[bdf], "freeze", "retrieved")
-        before = command_writes(m, bdf, "freeze", reset.time)
+        reset, = m.resets(bdf, configs[bdf], "freeze", "retrieved")
+        before = m.command_writes(bdf, "freeze", reset.time)
         assert before and not before[-1] & pci.COMMAND_MASTER, "reset while mastering the bus"
         assert reset.time < m.marks["kernel"]
         assert not any(value & pci.COMMAND_MASTER
-                       for value in command_writes(m, bdf, "freeze", "retrieved"))
+                       for value in m.command_writes(bdf, "freeze", "retrieved"))
     assert len(m.trace("pci_nvme_pci_reset", None, "freeze", "kernel")) == 1
     for bridge in above:
+        assert not m.bus_resets(bridge, "freeze", "retrieved")
         assert all(value & pci.COMMAND_MASTER
-                   for value in command_writes(m, bridge, "freeze", "kernel"))
+                   for value in m.command_writes(bridge, "freeze", "kernel"))
     for bdf in others:
-        assert not command_writes(m, bdf, "freeze", "kernel")[-1] & pci.COMMAND_MASTER
+        assert not m.command_writes(bdf, "freeze", "kernel")[-1] & pci.COMMAND_MASTER
 
 
 @pytest.mark.core
@@ -93,12 +94,12 @@ def test_user_space_that_does_not_stop(small):
                        pci.COMMAND_MEMORY | pci.COMMAND_MASTER)
     small.sh("sleep 0.2")
     small.kexec()
-    reset, = resets(small, bdf, clean, "freeze", "kernel")
+    reset, = small.resets(bdf, clean, "freeze", "kernel")
     mastering = [value & pci.COMMAND_MASTER
-                 for value in command_writes(small, bdf, "freeze", reset.time)]
+                 for value in small.command_writes(bdf, "freeze", reset.time)]
     assert any(mastering[:-1]) and not mastering[-1]
     assert not any(value & pci.COMMAND_MASTER
-                   for value in command_writes(small, bdf, reset.time, "ready"))
+                   for value in small.command_writes(bdf, reset.time, "ready"))
     owner.retrieve("nvme0")
     owner.drive("nvme0")
     owner.finish()
@@ -130,10 +131,7 @@ def test_module_reloaded(small, kernels):
 def test_native_drivers_stay_away(standard):
     """Drivers that are built in and probe first do not get the device, nor by any other way."""
     m = standard
-    owner = Owner(m)
-    bdf, = owner.own("nvme0")
-    owner.preserve("nvme0")
-    m.kexec()
+    owner, bdf = cross(m, "nvme0")
     assert m.driver(bdf) in (None, "vfio-pci")
     assert f"nvme {bdf}" not in m.sh("dmesg")
     m.sh(f"echo nvme >/sys/bus/pci/devices/{bdf}/driver_override;"
@@ -254,10 +252,7 @@ def test_never_finished(small):
 
 def test_never_retrieved(small):
     """A session that nobody asked for is gone after the next update, and so is its hold."""
-    owner = Owner(small)
-    bdf, = owner.own("nvme0")
-    owner.preserve("nvme0")
-    small.kexec()
+    owner, bdf = cross(small, "nvme0")
     small.kexec()
     assert state(small, bdf) == "none"
     assert small.driver(bdf) == "nvme"
@@ -340,7 +335,7 @@ def test_closing_resets(small):
     owner("close", "Nnvme0")
     owner("close", "Dnvme0")
     small.mark("closed")
-    assert len(resets(small, bdf, clean, "close", "closed")) == 1
+    assert len(small.resets(bdf, clean, "close", "closed")) == 1
     command = pci.word(small.config(bdf), pci.COMMAND)
     assert not command & pci.COMMAND_MASTER
     small.bind(bdf)
@@ -350,10 +345,7 @@ def test_closing_resets(small):
 
 def test_removed_before_retrieve(small):
     """A device that is removed cannot be retrieved; its session can be finished all the same."""
-    owner = Owner(small)
-    bdf, = owner.own("nvme0")
-    owner.preserve("nvme0")
-    small.kexec()
+    owner, bdf = cross(small, "nvme0")
     small.sh(f"echo 1 >/sys/bus/pci/devices/{bdf}/remove")
     owner("session_retrieve", "S", "test")
     assert owner.fails("retrieve", "S", 1, "Dnvme0") == "ENODEV"
@@ -366,10 +358,7 @@ def test_removed_before_retrieve(small):
 
 def test_removed_and_found_again(small):
     """A device that is removed and found again by a rescan is still the incoming one."""
-    owner = Owner(small)
-    bdf, = owner.own("nvme0")
-    owner.preserve("nvme0")
-    small.kexec()
+    owner, bdf = cross(small, "nvme0")
     small.sh(f"echo 1 >/sys/bus/pci/devices/{bdf}/remove; echo 1 >/sys/bus/pci/rescan")
     assert state(small, bdf) == "incoming idle"
     owner.retrieve("nvme0")
@@ -397,10 +386,7 @@ def test_unbound_after_retrieve(small):
 
 def test_unbound_before_retrieve(small):
     """Unbinding before retrieve is possible; only vfio-pci can bind again."""
-    owner = Owner(small)
-    bdf, = owner.own("nvme0")
-    owner.preserve("nvme0")
-    small.kexec()
+    owner, bdf = cross(small, "nvme0")
     small.sh("[ -d /sys/bus/pci/drivers/vfio-pci ] || modprobe vfio-pci")
     small.sh(f"echo {bdf} >/sys/bus/pci/drivers/vfio-pci/unbind;"
              f"echo {bdf} >/sys/bus/pci/drivers_probe")

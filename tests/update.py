@@ -2,7 +2,6 @@
 """What tests of live updates share: a device's owner, and how to read what was done to it."""
 
 from conftest import IGB_MEMORY, IOVA, NVME_MEMORY
-from lab import pci
 
 SESSION = "test"
 BLOCKS = 512
@@ -119,15 +118,13 @@ class Owner:
         self("close", "S")
 
 
-def command_writes(m, bdf, since, until):
-    """Return the values written to a device's command register between two marks."""
-    return [event.value for event in m.trace("pci_cfg_write", bdf, since, until)
-            if event.offset == pci.COMMAND]
+def cross(machine, *devices, **options):
+    """Take devices across an update; returns their owner and their addresses.
 
-
-def resets(m, bdf, config, since, until):
-    """Return the function level resets of a device between two marks."""
-    express = pci.capability(config, pci.CAP_EXPRESS)
-    return [event for event in m.trace("pci_cfg_write", bdf, since, until)
-            if event.offset == express + pci.EXPRESS_DEVCTL
-            and event.value & pci.EXPRESS_DEVCTL_FLR]
+    Options go to Machine.kexec().
+    """
+    owner = Owner(machine)
+    bdfs = owner.own(*devices)
+    owner.preserve(*devices)
+    machine.kexec(**options)
+    return owner, *bdfs
