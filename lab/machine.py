@@ -87,16 +87,16 @@ class Lines(threading.Thread):
     def __init__(self, stream, handle):
         """Take the stream, or a function that opens it."""
         super().__init__(daemon=True)
-        self._stream = stream
-        self._handle = handle
+        self._source = stream
+        self._take = handle
         self.start()
 
     def run(self):
         """Read until the stream ends."""
-        stream = self._stream() if callable(self._stream) else self._stream
+        stream = self._source() if callable(self._source) else self._source
         with contextlib.suppress(OSError):
             for line in stream or ():
-                self._handle(line.decode(errors="replace").rstrip("\r\n"))
+                self._take(line.decode(errors="replace").rstrip("\r\n"))
 
 
 class Channel:
