@@ -33,7 +33,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     """Declare the marks."""
-    config.addinivalue_line("markers", "core: runs on all kernels, see --kernels")
+    config.addinivalue_line("markers", "core(kernels...): runs on these kernels, too, or on all "
+                            "if none is named; see --kernels")
 
 
 def pytest_generate_tests(metafunc):
@@ -41,9 +42,19 @@ def pytest_generate_tests(metafunc):
     if "kernels" not in metafunc.fixturenames:
         return
     wanted = metafunc.config.getoption("kernels")
-    if not wanted:
-        wanted = "all" if metafunc.definition.get_closest_marker("core") else "modules"
-    metafunc.parametrize("kernels", KERNELS if wanted == "all" else [wanted])
+    core = metafunc.definition.get_closest_marker("core")
+    if wanted:
+        chosen = KERNELS if wanted == "all" else [wanted]
+    elif core:
+        chosen = ["modules", *core.args] if core.args else KERNELS
+    else:
+        chosen = ["modules"]
+    metafunc.parametrize("kernels", chosen)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the slow kernel, so that no processor waits for another at the end."""
+    items.sort(key=lambda item: "debug" not in item.nodeid)
 
 
 @pytest.fixture

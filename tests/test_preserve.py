@@ -13,6 +13,18 @@ from update import Owner, bridges, state
 FREEZE_FAILED = "Freeze failed! Interrupts are still enabled."
 
 
+# What VFIO_DEVICE_FEATURE_LIVEUPDATE says: modes, mode, state, reason, error.
+IDLE = 1
+NONE, OUTGOING, INCOMING = 0, 1, 2
+REASON_DEVICE, REASON_KERNEL = 1, 2
+
+
+def feature(owner, device):
+    """Return what a device's user is told of live updates."""
+    values = owner("vfio_liveupdate", f"D{device}").values
+    return tuple(int(value) for value in values[:4]) + tuple(values[4:])
+
+
 def refused(m, since, what):
     """See that the kernel gave exactly one line of refusal, about this device, for this reason."""
     m.wait_console("live update: cannot be preserved", since)
@@ -38,6 +50,23 @@ def test_preserve_and_unpreserve(standard):
     owner.drive("nvme1")
     owner.write("nvme1")
     owner.check("nvme1")
+
+
+def test_user_space_can_ask(small):
+    """The VFIO device feature tells which modes there are, which is in force, and why."""
+    owner = Owner(small)
+    owner.own("nvme0")
+    assert feature(owner, "nvme0") == (IDLE, 0, NONE, REASON_KERNEL, "-")
+    owner.preserve("nvme0")
+    assert feature(owner, "nvme0") == (IDLE, IDLE, OUTGOING, REASON_KERNEL, "-")
+    small.kexec()
+    owner.retrieve("nvme0")
+    assert feature(owner, "nvme0") == (IDLE, IDLE, INCOMING, REASON_KERNEL, "-")
+    owner.finish()
+    assert feature(owner, "nvme0") == (IDLE, 0, NONE, REASON_KERNEL, "-")
+    small.kexec(append="liveupdate=off")
+    owner.own("nvme0")
+    assert owner.fails("vfio_liveupdate", "Dnvme0") == "ENOTTY"
 
 
 def test_bridge_counts_devices(standard):
@@ -108,11 +137,32 @@ def test_virtual_function_is_refused(start):
     m.bind_vfio(vf)
     owner = Owner(m)
     owner.worker.vfio("D", vf)
+    assert feature(owner, "") == (0, 0, NONE, REASON_DEVICE, "EOPNOTSUPP")
     owner("session_create", "S", "test")
     m.mark("refusal")
     assert owner.fails("preserve", "S", 1, "D") == "EOPNOTSUPP"
     refused(m, "refusal", f"{vf}: live update: cannot be preserved: is a virtual function")
     owner("close", "D")
+
+
+def test_virtual_functions_refuse_freeze(start):
+    """A preserved function whose virtual functions were enabled meanwhile stops the update."""
+    m = start(topology=(Port(Igb("igb0")),))
+    owner = Owner(m)
+    bdf, = owner.own("igb0")
+    owner.preserve("igb0")
+    m.sh("echo Y >/sys/module/vfio_pci/parameters/enable_sriov")
+    m.sh(f"echo 1 >/sys/bus/pci/devices/{bdf}/sriov_numvfs")
+    m.kexec_load()
+    with pytest.raises(GuestError) as error:
+        m.kexec_go()
+    assert error.value.errno == "EBUSY"
+    m.wait_console(f"{bdf}: Freeze failed! Virtual functions are enabled.", "freeze")
+    m.sh(f"echo 0 >/sys/bus/pci/devices/{bdf}/sriov_numvfs")
+    m.kexec_go()
+    owner.retrieve("igb0")
+    owner.works("igb0")
+    owner.finish()
 
 
 @dataclass(frozen=True)
@@ -138,6 +188,7 @@ def test_shared_group_is_refused(start):
     m.bind_vfio(m.bdf("twin-1"))
     m.bind_vfio(m.bdf("twin-0"))
     owner.worker.vfio("D", m.bdf("twin-0"))
+    assert feature(owner, "") == (0, 0, NONE, REASON_DEVICE, "EXDEV")
     owner("session_create", "S", "test")
     m.mark("refusal")
     assert owner.fails("preserve", "S", 1, "D") == "EXDEV"

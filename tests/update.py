@@ -20,6 +20,11 @@ def bridges(m, bdf):
     return [part for part in path.split("/")[4:-1] if part.startswith("0000:")]
 
 
+def load_vfio(m):
+    """Load vfio-pci, where it is a module."""
+    m.sh("[ -d /sys/bus/pci/drivers/vfio-pci ] || modprobe vfio-pci")
+
+
 class Owner:
     """A process that owns devices through VFIO, and what it did with them.
 

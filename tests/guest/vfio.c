@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
+#include <linux/vfio_liveupdate.h>
 
 #include "guest.h"
 
@@ -493,6 +494,40 @@ static int cmd_dmabuf_export(const struct arg *a)
 	return a[1].o->fd < 0 ? a[1].o->fd : 0;
 }
 
+/* Reset the bus or slot of a device that was opened through its cdev. */
+static int cmd_vfio_hot_reset(const struct arg *a)
+{
+	struct vfio_pci_hot_reset call = { .argsz = sizeof(call) };
+
+	return sys(ioctl(a[0].o->fd, VFIO_DEVICE_PCI_HOT_RESET, &call));
+}
+
+/* Ask how a device can cross, and does: MODES MODE STATE REASON ERROR. */
+static int cmd_vfio_liveupdate(const struct arg *a)
+{
+	struct {
+		struct vfio_device_feature call;
+		struct vfio_device_feature_liveupdate info;
+	} ask = {
+		.call.argsz = sizeof(ask),
+		.call.flags = VFIO_DEVICE_FEATURE_PROBE |
+			      VFIO_DEVICE_FEATURE_GET |
+			      VFIO_DEVICE_FEATURE_LIVEUPDATE,
+	};
+	int ret = sys(ioctl(a[0].o->fd, VFIO_DEVICE_FEATURE, &ask));
+
+	if (ret)
+		return ret;
+	ask.call.flags &= ~VFIO_DEVICE_FEATURE_PROBE;
+	ret = sys(ioctl(a[0].o->fd, VFIO_DEVICE_FEATURE, &ask));
+	if (ret)
+		return ret;
+	result("%u %u %u %u %s", ask.info.modes, ask.info.mode, ask.info.state,
+	       ask.info.reason,
+	       ask.info.error ? strerrorname_np(ask.info.error) : "-");
+	return 0;
+}
+
 /**
  * dma_setup() - begin a driver: remember its device and its memory
  * @drv: the driver's object, whose ->driver begins with a struct dma_driver
@@ -552,6 +587,8 @@ const struct command vfio_commands[] = {
 	{ "vfio_detach", "o", cmd_vfio_detach, "DEVICE" },
 	{ "vfio_info", "o", cmd_vfio_info, "DEVICE" },
 	{ "vfio_reset", "o", cmd_vfio_reset, "DEVICE" },
+	{ "vfio_hot_reset", "o", cmd_vfio_hot_reset, "DEVICE" },
+	{ "vfio_liveupdate", "o", cmd_vfio_liveupdate, "DEVICE" },
 	{ "vfio_irq_on", "osn", cmd_vfio_irq_on, "DEVICE INTX|MSI|MSIX COUNT" },
 	{ "vfio_irq_off", "os", cmd_vfio_irq_off, "DEVICE INTX|MSI|MSIX" },
 	{ "vfio_irq_count", "o", cmd_vfio_irq_count, "DEVICE" },

@@ -17,12 +17,13 @@
  *
  * Incoming: every enumerated device is looked up by its segment, bus, device
  * and function numbers. To keep those the same, every bridge keeps its bus
- * numbers as long as anything is incoming, whatever the kernel was told
- * (``pci=assign-busses``); a bridge that arrives without numbers gets none, is
- * not scanned below, and is reported. A device that was handed over binds only
- * to the driver that preserved it, and binds to it without further set-up; it
- * stays alone until that driver comes, however late its module is loaded. That
- * ends when the file is finished, and with the last file the list goes away.
+ * numbers in a kernel that was handed something, whatever the kernel was told
+ * (``pci=assign-busses``); while anything is incoming, a bridge that arrives
+ * without numbers gets none, is not scanned below, and is reported. A device
+ * that was handed over binds only to the driver that preserved it, and binds to
+ * it without further set-up; it stays alone until that driver comes, however
+ * late its module is loaded. That ends when the file is finished, and with the
+ * last file the list goes away.
  *
  * What a device goes through is shown in its ``liveupdate`` attribute in sysfs,
  * see Documentation/ABI/testing/sysfs-bus-pci-liveupdate.
@@ -55,6 +56,9 @@
 #include "liveupdate.h"
 
 static DEFINE_MUTEX(pci_liveupdate_lock);
+
+/* This kernel was handed devices, whether they are finished or not */
+static bool pci_liveupdate_came_in;
 
 /* One page of entries to begin with; pci_ser_reserve() doubles it. */
 #define PCI_SER_FIRST_CAPACITY	(PAGE_SIZE / sizeof(struct pci_dev_ser))
@@ -125,7 +129,7 @@ static void pci_ser_get_bridge(struct pci_ser *ser, struct pci_dev *bridge)
 		.vendor = bridge->vendor,
 		.device = bridge->device,
 	};
-	bridge->liveupdate.outgoing = PCI_LIVEUPDATE_BRIDGE;
+	WRITE_ONCE(bridge->liveupdate.outgoing, PCI_LIVEUPDATE_BRIDGE);
 }
 
 static void pci_ser_add_device(struct pci_ser *ser, struct pci_dev *pdev,
@@ -144,7 +148,7 @@ static void pci_ser_add_device(struct pci_ser *ser, struct pci_dev *pdev,
 		.device = pdev->device,
 	};
 	strscpy_pad(entry->driver, pdev->driver->name);
-	pdev->liveupdate.outgoing = mode;
+	WRITE_ONCE(pdev->liveupdate.outgoing, mode);
 }
 
 static void pci_ser_put(struct pci_ser *ser, struct pci_dev *pdev)
@@ -158,7 +162,7 @@ static void pci_ser_put(struct pci_ser *ser, struct pci_dev *pdev)
 	last = &pci_ser_entries(ser)[--ser->count];
 	*entry = *last;
 	memset(last, 0, sizeof(*last));
-	pdev->liveupdate.outgoing = PCI_LIVEUPDATE_NONE;
+	WRITE_ONCE(pdev->liveupdate.outgoing, PCI_LIVEUPDATE_NONE);
 }
 
 static int pci_flb_preserve(struct liveupdate_flb_op_args *args)
@@ -193,6 +197,16 @@ static void pci_flb_unpreserve(struct liveupdate_flb_op_args *args)
 	kho_unpreserve_free(ser);
 }
 
+/* Is this entry one that this kernel knows how to take over? */
+static bool pci_ser_known(const struct pci_dev_ser *entry)
+{
+	if (entry->role == PCI_SER_ROLE_BRIDGE)
+		return entry->mode == PCI_SER_MODE_NONE;
+
+	return entry->role == PCI_SER_ROLE_DEVICE &&
+	       entry->mode == PCI_SER_MODE_IDLE;
+}
+
 static int pci_flb_retrieve(struct liveupdate_flb_op_args *args)
 {
 	struct pci_ser *ser = phys_to_virt(args->data);
@@ -203,7 +217,20 @@ static int pci_flb_retrieve(struct liveupdate_flb_op_args *args)
 		return -EINVAL;
 	}
 
+	for (u32 i = 0; i < ser->count; i++) {
+		struct pci_dev_ser *entry = &pci_ser_entries(ser)[i];
+
+		if (!pci_ser_known(entry)) {
+			pr_err("%04x:%02x:%02x.%x comes in role %u and mode %u, which this kernel does not know\n",
+			       entry->domain, PCI_BUS_NUM(entry->bdf),
+			       PCI_SLOT(entry->bdf), PCI_FUNC(entry->bdf),
+			       entry->role, entry->mode);
+			return -EINVAL;
+		}
+	}
+
 	args->obj = ser;
+	WRITE_ONCE(pci_liveupdate_came_in, true);
 
 	return 0;
 }
@@ -216,7 +243,7 @@ static void pci_flb_finish(struct liveupdate_flb_op_args *args)
 	guard(mutex)(&pci_liveupdate_lock);
 
 	for_each_pci_dev(pdev)
-		pdev->liveupdate.incoming = PCI_LIVEUPDATE_NONE;
+		WRITE_ONCE(pdev->liveupdate.incoming, PCI_LIVEUPDATE_NONE);
 
 	kho_restore_free(pci_ser_entries(ser));
 	kho_restore_free(ser);
@@ -313,43 +340,62 @@ static int pci_liveupdate_other_alias(struct pci_dev *pdev, u16 alias, void *dat
 }
 
 /* Can the IOMMU tell this device's DMA from every other device's? */
-static int pci_liveupdate_check_dma(struct pci_dev *pdev)
+static int pci_liveupdate_check_dma(struct pci_dev *pdev, const char **why)
 {
 	struct iommu_group *group = iommu_group_get(&pdev->dev);
 	int shared;
 
+	*why = "has no IOMMU group";
 	if (!group)
-		return pci_liveupdate_refuse(pdev, -ENODEV,
-					     "has no IOMMU group");
+		return -ENODEV;
 
 	shared = iommu_group_for_each_dev(group, pdev,
 					  pci_liveupdate_is_stranger);
 	iommu_group_put(group);
 
+	*why = "not alone in its IOMMU group";
 	if (shared)
-		return pci_liveupdate_refuse(pdev, -EXDEV,
-					     "not alone in its IOMMU group");
+		return -EXDEV;
+
+	*why = "its DMA uses another requester ID";
 	if (pci_for_each_dma_alias(pdev, pci_liveupdate_other_alias, pdev))
-		return pci_liveupdate_refuse(pdev, -EXDEV,
-					     "its DMA uses another requester ID");
+		return -EXDEV;
 
 	return 0;
 }
 
-static int pci_liveupdate_check(struct pci_dev *pdev)
+static int pci_liveupdate_check(struct pci_dev *pdev, const char **why)
 {
+	*why = "is a virtual function";
 	if (pdev->is_virtfn)
-		return pci_liveupdate_refuse(pdev, -EOPNOTSUPP,
-					     "is a virtual function");
-	if (pci_num_vf(pdev))
-		return pci_liveupdate_refuse(pdev, -EOPNOTSUPP,
-					     "has virtual functions enabled");
-	if (strlen(pdev->driver->name) >= PCI_SER_DRIVER_LEN)
-		return pci_liveupdate_refuse(pdev, -ENAMETOOLONG,
-					     "its driver's name is too long");
+		return -EOPNOTSUPP;
 
-	return pci_liveupdate_check_dma(pdev);
+	*why = "has virtual functions enabled";
+	if (pci_num_vf(pdev))
+		return -EOPNOTSUPP;
+
+	*why = "its driver's name is too long";
+	if (strlen(pdev->driver->name) >= PCI_SER_DRIVER_LEN)
+		return -ENAMETOOLONG;
+
+	return pci_liveupdate_check_dma(pdev, why);
 }
+
+/**
+ * pci_liveupdate_can_preserve() - Is a device one that can be preserved?
+ * @pdev: Device, bound to the driver that calls.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, or the error with which pci_liveupdate_preserve() would refuse it
+ * because of what it is. Nothing is logged.
+ */
+int pci_liveupdate_can_preserve(struct pci_dev *pdev)
+{
+	const char *why;
+
+	return pci_liveupdate_check(pdev, &why);
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_can_preserve);
 
 static int pci_liveupdate_add(struct pci_ser *ser, struct pci_dev *pdev,
 			      enum pci_liveupdate_state mode)
@@ -388,7 +434,7 @@ static int pci_liveupdate_add(struct pci_ser *ser, struct pci_dev *pdev,
  *
  * The caller is in the preserve() of a file whose handler it registered with
  * pci_liveupdate_register(), and keeps @pdev from going away until
- * pci_liveupdate_unpreserve(). Every refusal is logged here.
+ * pci_liveupdate_unpreserve(). A refusal because of the device is logged here.
  *
  * Context: Process context, may sleep. Takes pci_liveupdate_lock.
  * Return: 0 on success. -EOPNOTSUPP for a virtual function or a device with
@@ -399,12 +445,13 @@ static int pci_liveupdate_add(struct pci_ser *ser, struct pci_dev *pdev,
  */
 int pci_liveupdate_preserve(struct pci_dev *pdev, enum pci_liveupdate_state mode)
 {
+	const char *why;
 	void *obj;
 	int ret;
 
-	ret = pci_liveupdate_check(pdev);
+	ret = pci_liveupdate_check(pdev, &why);
 	if (ret)
-		return ret;
+		return pci_liveupdate_refuse(pdev, ret, why);
 
 	ret = liveupdate_flb_get_outgoing(&pci_liveupdate_flb, &obj);
 	if (ret)
@@ -443,6 +490,21 @@ void pci_liveupdate_unpreserve(struct pci_dev *pdev)
 	liveupdate_flb_put_outgoing(&pci_liveupdate_flb);
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_unpreserve);
+
+/**
+ * pci_liveupdate_outgoing() - How a device goes to the next kernel
+ * @pdev: Device.
+ *
+ * Context: Any context.
+ * Return: %PCI_LIVEUPDATE_IDLE or %PCI_LIVEUPDATE_RUNNING for a device that is
+ * preserved, %PCI_LIVEUPDATE_BRIDGE for a bridge above one, else
+ * %PCI_LIVEUPDATE_NONE.
+ */
+enum pci_liveupdate_state pci_liveupdate_outgoing(struct pci_dev *pdev)
+{
+	return READ_ONCE(pdev->liveupdate.outgoing);
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_outgoing);
 
 /**
  * pci_liveupdate_incoming() - How a device came from the previous kernel
@@ -484,7 +546,7 @@ void pci_liveupdate_finish(u32 domain, u16 bdf)
 			if (entry && entry->role == PCI_SER_ROLE_DEVICE)
 				entry->role = PCI_SER_ROLE_NONE;
 			if (pdev)
-				pdev->liveupdate.incoming = PCI_LIVEUPDATE_NONE;
+				WRITE_ONCE(pdev->liveupdate.incoming, PCI_LIVEUPDATE_NONE);
 		}
 		pci_liveupdate_put_incoming();
 	}
@@ -540,7 +602,7 @@ void pci_liveupdate_setup_device(struct pci_dev *pdev)
 			break;
 		}
 
-		pdev->liveupdate.incoming = pci_liveupdate_entry_state(entry);
+		WRITE_ONCE(pdev->liveupdate.incoming, pci_liveupdate_entry_state(entry));
 		pci_info(pdev, "live update: incoming, %s\n",
 			 pci_liveupdate_state_name(pdev->liveupdate.incoming));
 	}
@@ -548,29 +610,61 @@ void pci_liveupdate_setup_device(struct pci_dev *pdev)
 	pci_liveupdate_put_incoming();
 }
 
-/* Do all bridges keep their bus numbers? As long as anything is incoming. */
+/*
+ * Do bridges that have bus numbers keep them? Once something came in they do
+ * until the next boot: the numbers are not those that this kernel would give,
+ * and devices that were handed over live with them after finish, too.
+ */
 bool pci_liveupdate_keep_buses(void)
 {
 	if (!pci_liveupdate_get_incoming())
-		return false;
+		return READ_ONCE(pci_liveupdate_came_in);
 
 	pci_liveupdate_put_incoming();
 
 	return true;
 }
 
+static bool pci_liveupdate_domain_incoming(int domain)
+{
+	struct pci_ser *ser = pci_liveupdate_get_incoming();
+	bool found = false;
+
+	if (!ser)
+		return false;
+
+	scoped_guard(mutex, &pci_liveupdate_lock) {
+		for (u32 i = 0; i < ser->count && !found; i++)
+			found = pci_ser_entries(ser)[i].domain == domain;
+	}
+
+	pci_liveupdate_put_incoming();
+
+	return found;
+}
+
 /*
- * May the bus numbers of this unconfigured bridge not be set now? New numbers
- * could be those that an incoming device or one below it has, so there are none
- * until everything incoming is finished; a rescan configures the bridge then.
+ * May this bridge, which has no valid bus numbers, not be given any now? New
+ * numbers could be those that an incoming device or one below it has, so there
+ * are none in its segment until everything incoming is finished; a rescan
+ * configures the bridge then. Invalid numbers are cleared, as they always are,
+ * so that the bridge does not answer for somebody else's bus.
  */
 bool pci_liveupdate_skip_bridge(struct pci_dev *bridge, int pass)
 {
-	if (!pci_liveupdate_keep_buses())
-		return false;
+	u32 buses;
 
-	if (!pass)
-		pci_warn(bridge, "live update: bridge has no valid bus numbers and gets none now; not scanned below\n");
+	if (!pci_liveupdate_domain_incoming(pci_domain_nr(bridge->bus)))
+		return false;
+	if (pass)
+		return true;
+
+	pci_warn(bridge, "live update: bridge has no valid bus numbers and gets none now; not scanned below\n");
+	pci_read_config_dword(bridge, PCI_PRIMARY_BUS, &buses);
+	if (buses & ~PCI_SEC_LATENCY_TIMER_MASK &&
+	    !pci_liveupdate_incoming(bridge))
+		pci_write_config_dword(bridge, PCI_PRIMARY_BUS,
+				       buses & PCI_SEC_LATENCY_TIMER_MASK);
 
 	return true;
 }
@@ -605,18 +699,24 @@ int pci_liveupdate_match_driver(struct pci_dev *pdev, struct pci_driver *drv)
 	return ret;
 }
 
-/* Does this device, on its way into a kexec, keep its bus mastering? */
+/*
+ * Does this device, on its way into a kexec, keep its bus mastering? In idle
+ * mode freeze has turned it off, and should it be on again, it had better not.
+ */
 bool pci_liveupdate_keep_master(struct pci_dev *pdev)
 {
-	return READ_ONCE(pdev->liveupdate.outgoing) != PCI_LIVEUPDATE_NONE;
+	enum pci_liveupdate_state state = pci_liveupdate_outgoing(pdev);
+
+	return state == PCI_LIVEUPDATE_BRIDGE ||
+	       state == PCI_LIVEUPDATE_RUNNING;
 }
 
 static ssize_t liveupdate_show(struct device *dev,
 			       struct device_attribute *attr, char *buf)
 {
 	struct pci_dev *pdev = to_pci_dev(dev);
-	u8 outgoing = READ_ONCE(pdev->liveupdate.outgoing);
-	u8 incoming = READ_ONCE(pdev->liveupdate.incoming);
+	enum pci_liveupdate_state outgoing = pci_liveupdate_outgoing(pdev);
+	enum pci_liveupdate_state incoming = pci_liveupdate_incoming(pdev);
 	int len = 0;
 
 	if (!outgoing && !incoming)

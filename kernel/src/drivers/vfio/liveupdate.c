@@ -13,7 +13,8 @@
  * still run user space. Were they let, they could enable an interrupt or start
  * the device's DMA again, behind the back of the driver that just quiesced it.
  * So a frozen device takes no ioctl, read or write (-EBUSY); freezing waits for
- * those under way. Page faults of BAR mappings are the driver's to refuse.
+ * those under way, but not for ever. Page faults of BAR mappings, and resets by
+ * way of another device, are the driver's to refuse.
  *
  * Incoming: a device that was handed over is reserved from before user space
  * can see it. Opening its character device or its group gives -EBUSY, but for
@@ -21,8 +22,10 @@
  */
 
 #include <linux/anon_inodes.h>
+#include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/jiffies.h>
 
 #include "liveupdate.h"
 #include "vfio.h"
@@ -73,18 +76,25 @@ EXPORT_SYMBOL_GPL(vfio_liveupdate_file_bound);
  * vfio_liveupdate_freeze() - Take the device away from user space
  * @device: Device with an open, bound file.
  *
- * Waits for the ioctls, reads and writes under way; later ones give -EBUSY.
+ * Waits for the ioctls, reads and writes under way; later ones give -EBUSY. One
+ * that hangs (user space decides how long a page fault of its buffer takes)
+ * must not hang reboot(2), which holds locks of LUO.
  *
  * Context: Process context, may sleep; without the device set's lock.
- * Return: 0, or -EINTR when killed while waiting.
+ * Return: 0, or -EBUSY when something is still under way after two seconds.
  */
 int vfio_liveupdate_freeze(struct vfio_device *device)
 {
-	int ret = down_write_killable(&device->liveupdate.rwsem);
+	unsigned long end = jiffies + 2 * HZ;
 
-	if (ret)
-		return ret;
 	WRITE_ONCE(device->liveupdate.frozen, true);
+	while (!down_write_trylock(&device->liveupdate.rwsem)) {
+		if (time_after(jiffies, end)) {
+			WRITE_ONCE(device->liveupdate.frozen, false);
+			return -EBUSY;
+		}
+		fsleep(USEC_PER_MSEC);
+	}
 	up_write(&device->liveupdate.rwsem);
 
 	return 0;
@@ -95,13 +105,11 @@ EXPORT_SYMBOL_GPL(vfio_liveupdate_freeze);
  * vfio_liveupdate_unfreeze() - Undo vfio_liveupdate_freeze()
  * @device: Device.
  *
- * Context: Process context, may sleep.
+ * Context: Any context.
  */
 void vfio_liveupdate_unfreeze(struct vfio_device *device)
 {
-	down_write(&device->liveupdate.rwsem);
 	WRITE_ONCE(device->liveupdate.frozen, false);
-	up_write(&device->liveupdate.rwsem);
 }
 EXPORT_SYMBOL_GPL(vfio_liveupdate_unfreeze);
 
@@ -122,7 +130,7 @@ EXPORT_SYMBOL_GPL(vfio_liveupdate_frozen);
 struct vfio_device *vfio_liveupdate_enter(struct vfio_device *device)
 {
 	down_read(&device->liveupdate.rwsem);
-	if (!device->liveupdate.frozen)
+	if (!vfio_liveupdate_frozen(device))
 		return device;
 	up_read(&device->liveupdate.rwsem);
 

@@ -43,9 +43,11 @@ struct pci_liveupdate {
 
 int pci_liveupdate_register(struct liveupdate_file_handler *fh);
 void pci_liveupdate_unregister(struct liveupdate_file_handler *fh);
+int pci_liveupdate_can_preserve(struct pci_dev *pdev);
 int pci_liveupdate_preserve(struct pci_dev *pdev,
 			    enum pci_liveupdate_state mode);
 void pci_liveupdate_unpreserve(struct pci_dev *pdev);
+enum pci_liveupdate_state pci_liveupdate_outgoing(struct pci_dev *pdev);
 enum pci_liveupdate_state pci_liveupdate_incoming(struct pci_dev *pdev);
 void pci_liveupdate_finish(u32 domain, u16 bdf);
 

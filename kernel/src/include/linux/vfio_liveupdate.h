@@ -14,9 +14,9 @@ struct vfio_device;
 
 /**
  * struct vfio_device_liveupdate - Live update state of one &struct vfio_device.
- * @rwsem:    Held for reading by every ioctl, read and write of user space, and
- *            for writing to change @frozen.
- * @frozen:   User space has no access to the device any more.
+ * @rwsem:    Held for reading by every ioctl, read and write of user space.
+ * @frozen:   User space has no access to the device any more. Whoever sets it
+ *            gets @rwsem for writing to know that nothing is under way.
  * @reserved: Only the file that a live update makes can open the device.
  */
 struct vfio_device_liveupdate {

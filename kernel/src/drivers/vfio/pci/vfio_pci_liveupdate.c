@@ -24,7 +24,8 @@
  *   mappings and dma-bufs are revoked, and the device goes back to the clean
  *   state that was saved when it was opened: bus mastering off first, then
  *   waiting for its transactions, so that the reset does not cut one off, then
- *   the function reset, then the saved configuration.
+ *   the function reset, then the saved configuration. A device that cannot be
+ *   reset crosses without: that is logged at preserve.
  *
  * unfreeze
  *   The jump is off. Configuration space is put back as the user had it and
@@ -40,7 +41,7 @@
  *   The device is like any other again. Before retrieve, finish is refused.
  *
  * Locking: the device set's lock guards opening, closing and freezing a device
- * and vdev->liveupdate_ser; vfio_pci_liveupdate_lock guards the list of
+ * and vdev->liveupdate_retrieved; vfio_pci_liveupdate_lock guards the list of
  * preserved files and is taken before it.
  */
 
@@ -55,7 +56,9 @@
 #include <linux/pci_liveupdate.h>
 #include <linux/pm_runtime.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 #include <linux/vfio_liveupdate.h>
+#include <uapi/linux/vfio_liveupdate.h>
 
 #include "vfio_pci_liveupdate.h"
 #include "vfio_pci_priv.h"
@@ -79,7 +82,11 @@ struct vfio_pci_liveupdate {
 static DEFINE_MUTEX(vfio_pci_liveupdate_lock);
 static LIST_HEAD(vfio_pci_liveupdate_files);
 
-/* How files of vfio-pci are told from those of other drivers */
+/* Live update is on, and takes files of vfio-pci */
+static bool vfio_pci_liveupdate_registered;
+
+/* How vfio-pci's devices and files are told from those of other drivers */
+static const struct device_driver *vfio_pci_liveupdate_driver;
 static const struct vfio_device_ops *vfio_pci_liveupdate_ops;
 
 static struct vfio_pci_core_device *
@@ -96,11 +103,16 @@ static bool vfio_pci_liveupdate_decline(struct vfio_device *device,
 	return false;
 }
 
+static bool vfio_pci_liveupdate_is_display(struct pci_dev *pdev)
+{
+	return pdev->vendor == PCI_VENDOR_ID_INTEL &&
+	       pdev->class >> 16 == PCI_BASE_CLASS_DISPLAY;
+}
+
 static bool vfio_pci_liveupdate_can_preserve(struct liveupdate_file_handler *fh,
 					     struct file *file)
 {
 	struct vfio_device *device = vfio_liveupdate_device(file);
-	struct pci_dev *pdev;
 
 	if (!device) {
 		if (vfio_file_is_valid(file))
@@ -113,9 +125,7 @@ static bool vfio_pci_liveupdate_can_preserve(struct liveupdate_file_handler *fh,
 		return vfio_pci_liveupdate_decline(device,
 						   "its driver takes no part");
 
-	pdev = to_pci_dev(device->dev);
-	if (pdev->vendor == PCI_VENDOR_ID_INTEL &&
-	    pdev->class >> 16 == PCI_BASE_CLASS_DISPLAY)
+	if (vfio_pci_liveupdate_is_display(to_pci_dev(device->dev)))
 		return vfio_pci_liveupdate_decline(device,
 						   "is an Intel display device");
 
@@ -123,26 +133,40 @@ static bool vfio_pci_liveupdate_can_preserve(struct liveupdate_file_handler *fh,
 }
 
 static int vfio_pci_liveupdate_check(struct vfio_pci_core_device *vdev,
-				     struct file *file)
+				     const char **why)
+{
+	*why = "is an Intel display device";
+	if (vfio_pci_liveupdate_is_display(vdev->pdev))
+		return -ENOENT;
+
+	*why = "no IOMMU keeps its DMA in bounds";
+	if (vdev->vdev.noiommu)
+		return -EOPNOTSUPP;
+
+	*why = "its clean state could not be saved";
+	if (!vdev->pci_saved_state)
+		return -ENOMEM;
+
+	return 0;
+}
+
+static int vfio_pci_liveupdate_check_file(struct vfio_pci_core_device *vdev,
+					  struct file *file)
 {
 	const char *why;
 	int ret;
 
-	if (!vfio_liveupdate_file_bound(file)) {
+	if (vfio_liveupdate_file_bound(file)) {
+		ret = vfio_pci_liveupdate_check(vdev, &why);
+	} else {
 		why = "the file is not bound to an iommufd";
 		ret = -EINVAL;
-	} else if (vdev->vdev.noiommu) {
-		why = "no IOMMU keeps its DMA in bounds";
-		ret = -EOPNOTSUPP;
-	} else if (!vdev->pci_saved_state) {
-		why = "its clean state could not be saved";
-		ret = -ENOMEM;
-	} else {
-		return 0;
 	}
 
-	pci_warn(vdev->pdev, "live update: cannot be preserved: %s (%pe)\n",
-		 why, ERR_PTR(ret));
+	if (ret)
+		pci_warn(vdev->pdev,
+			 "live update: cannot be preserved: %s (%pe)\n", why,
+			 ERR_PTR(ret));
 
 	return ret;
 }
@@ -155,7 +179,7 @@ static int vfio_pci_liveupdate_preserve(struct liveupdate_file_op_args *args)
 	struct pci_dev *pdev = vdev->pdev;
 	int ret;
 
-	ret = vfio_pci_liveupdate_check(vdev, args->file);
+	ret = vfio_pci_liveupdate_check_file(vdev, args->file);
 	if (ret)
 		return ret;
 
@@ -179,6 +203,8 @@ static int vfio_pci_liveupdate_preserve(struct liveupdate_file_op_args *args)
 	lu->ser->mode = PCI_SER_MODE_IDLE;
 	if (vdev->reset_works)
 		lu->ser->flags |= VFIO_PCI_SER_RESET_WORKS;
+	else
+		pci_warn(pdev, "live update: cannot be reset, will cross with bus mastering off only\n");
 
 	scoped_guard(mutex, &vfio_pci_liveupdate_lock)
 		list_add_tail(&lu->list, &vfio_pci_liveupdate_files);
@@ -209,20 +235,27 @@ static void vfio_pci_liveupdate_unpreserve(struct liveupdate_file_op_args *args)
 	kfree(lu);
 }
 
-static int vfio_pci_liveupdate_check_irq(struct vfio_pci_core_device *vdev)
+/*
+ * What refuses freeze. Exact once user space is frozen, since what is looked at
+ * is changed by ioctls; a hint before.
+ */
+static int vfio_pci_liveupdate_check_freeze(struct vfio_pci_core_device *vdev)
 {
-	lockdep_assert_held(&vdev->vdev.dev_set->lock);
+	if (vdev->irq_type != VFIO_PCI_NUM_IRQS) {
+		pci_err(vdev->pdev, "Freeze failed! Interrupts are still enabled.\n");
+		return -EINVAL;
+	}
 
-	if (vdev->irq_type == VFIO_PCI_NUM_IRQS)
-		return 0;
+	if (pci_num_vf(vdev->pdev)) {
+		pci_err(vdev->pdev, "Freeze failed! Virtual functions are enabled.\n");
+		return -EBUSY;
+	}
 
-	pci_err(vdev->pdev, "Freeze failed! Interrupts are still enabled.\n");
-
-	return -EINVAL;
+	return 0;
 }
 
-/* The refusal that users meet: find it before any device is reset. */
-static int vfio_pci_liveupdate_check_irqs(void)
+/* The refusals that users meet: find them before any device is reset. */
+static int vfio_pci_liveupdate_check_all(void)
 {
 	struct vfio_pci_liveupdate *lu;
 	int ret = 0;
@@ -231,8 +264,7 @@ static int vfio_pci_liveupdate_check_irqs(void)
 
 	list_for_each_entry(lu, &vfio_pci_liveupdate_files, list) {
 		guard(mutex)(&lu->vdev->vdev.dev_set->lock);
-		if (vfio_pci_liveupdate_check_irq(lu->vdev))
-			ret = -EINVAL;
+		ret = vfio_pci_liveupdate_check_freeze(lu->vdev) ?: ret;
 	}
 
 	return ret;
@@ -245,13 +277,14 @@ static int vfio_pci_liveupdate_reset(struct vfio_pci_core_device *vdev)
 	struct pci_dev *bridge = pci_upstream_bridge(pdev);
 	int ret = -EAGAIN;
 
-	if (!vdev->reset_works)
-		return 0;
-
+	/*
+	 * Also without a reset: who holds the device lock now may be waiting for
+	 * the file to be closed, and device_shutdown() would wait for the lock.
+	 */
 	if (bridge && !pci_dev_trylock(bridge))
 		return ret;
 	if (pci_dev_trylock(pdev)) {
-		ret = __pci_reset_function_locked(pdev);
+		ret = vdev->reset_works ? __pci_reset_function_locked(pdev) : 0;
 		pci_dev_unlock(pdev);
 	}
 	if (bridge)
@@ -298,7 +331,7 @@ static void vfio_pci_liveupdate_give_back(struct vfio_pci_core_device *vdev)
 	vfio_liveupdate_unfreeze(&vdev->vdev);
 
 	down_write(&vdev->memory_lock);
-	if (__vfio_pci_memory_enabled(vdev))
+	if (__vfio_pci_memory_enabled(vdev) && !vdev->pm_runtime_engaged)
 		vfio_pci_dma_buf_move(vdev, false);
 	up_write(&vdev->memory_lock);
 
@@ -312,7 +345,7 @@ static int vfio_pci_liveupdate_freeze_idle(struct vfio_pci_liveupdate *lu)
 
 	guard(mutex)(&vdev->vdev.dev_set->lock);
 
-	ret = vfio_pci_liveupdate_check_irq(vdev);
+	ret = vfio_pci_liveupdate_check_freeze(vdev);
 	if (ret)
 		return ret;
 
@@ -333,7 +366,7 @@ static int vfio_pci_liveupdate_freeze(struct liveupdate_file_op_args *args)
 	struct vfio_pci_core_device *vdev = lu->vdev;
 	int ret;
 
-	ret = vfio_pci_liveupdate_check_irqs();
+	ret = vfio_pci_liveupdate_check_all();
 	if (ret)
 		return ret;
 
@@ -343,6 +376,8 @@ static int vfio_pci_liveupdate_freeze(struct liveupdate_file_op_args *args)
 
 	ret = vfio_liveupdate_freeze(&vdev->vdev);
 	if (ret) {
+		pci_err(vdev->pdev, "Freeze failed! A call of its user does not end (%pe)\n",
+			ERR_PTR(ret));
 		pm_runtime_put(&vdev->pdev->dev);
 		return ret;
 	}
@@ -372,7 +407,7 @@ static void vfio_pci_liveupdate_unfreeze(struct liveupdate_file_op_args *args)
 	pci_info(vdev->pdev, "live update: unfrozen, device was reset\n");
 }
 
-/* Find the incoming device; on success its device lock is held. */
+/* Find the incoming device; on success its device lock is held, and itself. */
 static struct vfio_pci_core_device *
 vfio_pci_liveupdate_lock_incoming(const struct vfio_pci_ser *ser)
 {
@@ -385,11 +420,11 @@ vfio_pci_liveupdate_lock_incoming(const struct vfio_pci_ser *ser)
 		return NULL;
 
 	device_lock(&pdev->dev);
-	vdev = dev_get_drvdata(&pdev->dev);
-	/* Only vfio-pci binds to an incoming device, see the PCI core. */
-	if (pdev->dev.driver && vdev && vdev->liveupdate_incoming) {
-		pci_dev_put(pdev);
-		return vdev;
+	/* Whose driver data is it? A device with other IDs may sit there now. */
+	if (pdev->dev.driver == vfio_pci_liveupdate_driver) {
+		vdev = dev_get_drvdata(&pdev->dev);
+		if (vdev->liveupdate_incoming)
+			return vdev;
 	}
 	device_unlock(&pdev->dev);
 	pci_dev_put(pdev);
@@ -399,7 +434,19 @@ vfio_pci_liveupdate_lock_incoming(const struct vfio_pci_ser *ser)
 
 static void vfio_pci_liveupdate_unlock(struct vfio_pci_core_device *vdev)
 {
-	device_unlock(&vdev->pdev->dev);
+	struct pci_dev *pdev = vdev->pdev;
+
+	device_unlock(&pdev->dev);
+	pci_dev_put(pdev);
+}
+
+static int vfio_pci_liveupdate_refuse(const struct vfio_pci_ser *ser, int err,
+				      const char *why)
+{
+	pr_err("live update: %04x:%02x:%02x.%x was preserved, but %s (%pe)\n",
+	       ser->domain, PCI_BUS_NUM(ser->bdf), PCI_SLOT(ser->bdf),
+	       PCI_FUNC(ser->bdf), why, ERR_PTR(err));
+	return err;
 }
 
 static int vfio_pci_liveupdate_retrieve(struct liveupdate_file_op_args *args)
@@ -408,18 +455,23 @@ static int vfio_pci_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 	struct vfio_pci_core_device *vdev;
 	struct file *file;
 
+	if (ser->mode != PCI_SER_MODE_IDLE || ser->reserved ||
+	    ser->flags & ~VFIO_PCI_SER_RESET_WORKS)
+		return vfio_pci_liveupdate_refuse(ser, -EINVAL,
+						  "in a way that this kernel does not know");
+
 	vdev = vfio_pci_liveupdate_lock_incoming(ser);
-	if (!vdev) {
-		pr_err("live update: %04x:%02x:%02x.%x was preserved, but there is no such device bound to vfio-pci (%pe)\n",
-		       ser->domain, PCI_BUS_NUM(ser->bdf), PCI_SLOT(ser->bdf),
-		       PCI_FUNC(ser->bdf), ERR_PTR(-ENODEV));
-		return -ENODEV;
-	}
+	if (!vdev)
+		return vfio_pci_liveupdate_refuse(ser, -ENODEV,
+						  "there is no such device bound to vfio-pci");
 
 	file = vfio_liveupdate_open(&vdev->vdev);
 	if (!IS_ERR(file)) {
-		scoped_guard(mutex, &vdev->vdev.dev_set->lock)
-			vdev->liveupdate_ser = ser;
+		scoped_guard(mutex, &vdev->vdev.dev_set->lock) {
+			vdev->liveupdate_retrieved = true;
+			vdev->liveupdate_reset_works =
+				ser->flags & VFIO_PCI_SER_RESET_WORKS;
+		}
 		args->file = file;
 		pci_info(vdev->pdev, "live update: retrieved, idle mode\n");
 	}
@@ -440,9 +492,11 @@ static void vfio_pci_liveupdate_let_go(struct vfio_pci_core_device *vdev)
 	if (!vdev->liveupdate_incoming)
 		return;
 
-	vdev->liveupdate_incoming = false;
-	scoped_guard(mutex, &vdev->vdev.dev_set->lock)
-		vdev->liveupdate_ser = NULL;
+	WRITE_ONCE(vdev->liveupdate_incoming, false);
+	if (vdev->liveupdate_retrieved) {
+		guard(mutex)(&vdev->vdev.dev_set->lock);
+		vdev->liveupdate_retrieved = false;
+	}
 	pm_runtime_put(&vdev->pdev->dev);
 }
 
@@ -451,8 +505,6 @@ static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
 	struct vfio_pci_ser *ser = phys_to_virt(args->serialized_data);
 	struct vfio_pci_core_device *vdev;
 	bool retrieved = args->retrieve_status > 0;
-
-	pci_liveupdate_finish(ser->domain, ser->bdf);
 
 	/*
 	 * The file keeps a retrieved device from being unbound. Its device lock
@@ -471,13 +523,72 @@ static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
 			vfio_pci_liveupdate_unlock(vdev);
 	}
 
+	pci_liveupdate_finish(ser->domain, ser->bdf);
 	kho_restore_free(ser);
+}
+
+static u32 vfio_pci_liveupdate_mode(enum pci_liveupdate_state state)
+{
+	switch (state) {
+	case PCI_LIVEUPDATE_IDLE:
+		return VFIO_LIVEUPDATE_MODE_IDLE;
+	case PCI_LIVEUPDATE_RUNNING:
+		return VFIO_LIVEUPDATE_MODE_RUNNING;
+	default:
+		return 0;
+	}
+}
+
+/* VFIO_DEVICE_FEATURE_LIVEUPDATE, see the uapi header */
+static int vfio_pci_liveupdate_get(struct vfio_pci_core_device *vdev, u32 flags,
+				   void __user *arg, size_t argsz)
+{
+	struct vfio_device_feature_liveupdate info = {};
+	struct pci_dev *pdev = vdev->pdev;
+	const char *why;
+	int ret;
+
+	ret = vfio_check_feature(flags, argsz, VFIO_DEVICE_FEATURE_GET,
+				 sizeof(info));
+	if (ret != 1)
+		return ret;
+
+	ret = vfio_pci_liveupdate_check(vdev, &why);
+	if (!ret)
+		ret = pci_liveupdate_can_preserve(pdev);
+
+	info.error = -ret;
+	info.modes = ret ? 0 : VFIO_LIVEUPDATE_MODE_IDLE;
+	info.reason = ret ? VFIO_LIVEUPDATE_REASON_DEVICE :
+			    VFIO_LIVEUPDATE_REASON_KERNEL;
+
+	if (pci_liveupdate_outgoing(pdev)) {
+		info.state = VFIO_LIVEUPDATE_STATE_OUTGOING;
+		info.mode = vfio_pci_liveupdate_mode(pci_liveupdate_outgoing(pdev));
+	} else if (pci_liveupdate_incoming(pdev)) {
+		info.state = VFIO_LIVEUPDATE_STATE_INCOMING;
+		info.mode = vfio_pci_liveupdate_mode(pci_liveupdate_incoming(pdev));
+	}
+
+	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
+}
+
+/* device_feature() of vfio-pci: ours, or else its core's */
+int vfio_pci_liveupdate_feature(struct vfio_device *device, u32 flags,
+				void __user *arg, size_t argsz)
+{
+	if ((flags & VFIO_DEVICE_FEATURE_MASK) == VFIO_DEVICE_FEATURE_LIVEUPDATE &&
+	    vfio_pci_liveupdate_registered)
+		return vfio_pci_liveupdate_get(vfio_pci_liveupdate_vdev(device),
+					       flags, arg, argsz);
+
+	return vfio_pci_core_ioctl_feature(device, flags, arg, argsz);
 }
 
 /* probe() of vfio-pci, before the VFIO core shows the device to anybody */
 void vfio_pci_liveupdate_probe(struct vfio_pci_core_device *vdev)
 {
-	if (pci_liveupdate_incoming(vdev->pdev) == PCI_LIVEUPDATE_NONE)
+	if (pci_liveupdate_incoming(vdev->pdev) != PCI_LIVEUPDATE_IDLE)
 		return;
 
 	vdev->liveupdate_incoming = true;
@@ -509,16 +620,16 @@ static struct liveupdate_file_handler vfio_pci_liveupdate_handler = {
 	.compatible = VFIO_PCI_LIVEUPDATE_COMPATIBLE,
 };
 
-static bool vfio_pci_liveupdate_registered;
-
 /* After the driver is registered, so that incoming devices are bound */
-void vfio_pci_liveupdate_init(const struct vfio_device_ops *ops)
+void vfio_pci_liveupdate_init(const struct pci_driver *driver,
+			      const struct vfio_device_ops *ops)
 {
 	int ret;
 
 	if (!liveupdate_enabled())
 		return;
 
+	vfio_pci_liveupdate_driver = &driver->driver;
 	vfio_pci_liveupdate_ops = ops;
 	ret = liveupdate_register_file_handler(&vfio_pci_liveupdate_handler);
 	if (ret)

@@ -6,14 +6,17 @@
 #ifndef VFIO_PCI_LIVEUPDATE_H
 #define VFIO_PCI_LIVEUPDATE_H
 
-#include <linux/kho/abi/vfio_pci.h>
 #include <linux/pci.h>
+#include <linux/vfio_liveupdate.h>
 #include <linux/vfio_pci_core.h>
 
 #ifdef CONFIG_VFIO_PCI_LIVEUPDATE
 
-void vfio_pci_liveupdate_init(const struct vfio_device_ops *ops);
+void vfio_pci_liveupdate_init(const struct pci_driver *driver,
+			      const struct vfio_device_ops *ops);
 void vfio_pci_liveupdate_cleanup(void);
+int vfio_pci_liveupdate_feature(struct vfio_device *device, u32 flags,
+				void __user *arg, size_t argsz);
 void vfio_pci_liveupdate_probe(struct vfio_pci_core_device *vdev);
 void vfio_pci_liveupdate_remove(struct vfio_pci_core_device *vdev);
 
@@ -24,21 +27,35 @@ void vfio_pci_liveupdate_remove(struct vfio_pci_core_device *vdev);
 static inline int
 vfio_pci_liveupdate_open_reset(struct vfio_pci_core_device *vdev)
 {
-	if (!vdev->liveupdate_ser)
+	if (!vdev->liveupdate_retrieved)
 		return pci_try_reset_function(vdev->pdev);
 
-	return vdev->liveupdate_ser->flags & VFIO_PCI_SER_RESET_WORKS ?
-	       0 : -ENOTTY;
+	return vdev->liveupdate_reset_works ? 0 : -ENOTTY;
+}
+
+/* May nobody reset this device by resetting its bus or slot? */
+static inline bool vfio_pci_liveupdate_holds(struct vfio_pci_core_device *vdev)
+{
+	return vfio_liveupdate_frozen(&vdev->vdev) ||
+	       READ_ONCE(vdev->liveupdate_incoming);
 }
 
 #else
 
-static inline void vfio_pci_liveupdate_init(const struct vfio_device_ops *ops)
+static inline void vfio_pci_liveupdate_init(const struct pci_driver *driver,
+					    const struct vfio_device_ops *ops)
 {
 }
 
 static inline void vfio_pci_liveupdate_cleanup(void)
 {
+}
+
+static inline int vfio_pci_liveupdate_feature(struct vfio_device *device,
+					      u32 flags, void __user *arg,
+					      size_t argsz)
+{
+	return vfio_pci_core_ioctl_feature(device, flags, arg, argsz);
 }
 
 static inline void
@@ -55,6 +72,11 @@ static inline int
 vfio_pci_liveupdate_open_reset(struct vfio_pci_core_device *vdev)
 {
 	return pci_try_reset_function(vdev->pdev);
+}
+
+static inline bool vfio_pci_liveupdate_holds(struct vfio_pci_core_device *vdev)
+{
+	return false;
 }
 
 #endif /* CONFIG_VFIO_PCI_LIVEUPDATE */
