@@ -165,14 +165,22 @@ class Worker:
         """End the process by SIGKILL and wait until it is gone."""
         self._machine.agent("kill", self.name)
 
+    def objects(self):
+        """Return the names of the process's objects."""
+        return {line.split()[0] for line in self("objects").lines}
+
     def vfio(self, device, bdf, iommufd="I", ioas="A"):
         """Open a device's cdev and attach it to an IOAS, making what is not there yet."""
-        have = {line.split()[0] for line in self("objects").lines}
+        self("vfio_open", device, bdf)
+        self.vfio_attach(device, iommufd, ioas)
+
+    def vfio_attach(self, device, iommufd="I", ioas="A"):
+        """Attach a device file that is open to an IOAS, making what is not there yet."""
+        have = self.objects()
         if iommufd not in have:
             self("iommufd", iommufd)
         if ioas not in have:
             self("ioas", iommufd, ioas)
-        self("vfio_open", device, bdf)
         self("vfio_bind", device, iommufd)
         self("vfio_attach", device, ioas)
 

@@ -10,6 +10,12 @@ from update import SEED, Owner, bridges, cross, load_vfio, state
 ALL = ("nvme0", "igb0", "nvme1", "igb1")
 
 
+def need_modules(kernels):
+    """Skip a test that loads and unloads vfio-pci where it cannot."""
+    if kernels == "builtin":
+        pytest.skip("needs vfio-pci as a module, and this kernel has it built in")
+
+
 def config_of(owner, device):
     """Return a device's config space as its owner sees it right after opening it."""
     return owner.worker.config(f"D{device}", 256)
@@ -100,15 +106,12 @@ def test_user_space_that_does_not_stop(small):
     assert any(mastering[:-1]) and not mastering[-1]
     assert not any(value & pci.COMMAND_MASTER
                    for value in small.command_writes(bdf, reset.time, "ready"))
-    owner.retrieve("nvme0")
-    owner.drive("nvme0")
-    owner.finish()
+    owner.take_over("nvme0")
 
 
 def test_module_reloaded(small, kernels):
     """vfio-pci can be unloaded and loaded again, also while its device is incoming."""
-    if kernels == "builtin":
-        pytest.skip("needs vfio-pci as a module, and this kernel has it built in")
+    need_modules(kernels)
     owner = Owner(small)
     bdf, = owner.own("nvme0")
     owner("close", "Dnvme0")
@@ -123,9 +126,7 @@ def test_module_reloaded(small, kernels):
         small.sh("rmmod vfio_pci")
         assert small.driver(bdf) is None
         assert state(small, bdf) == "incoming idle"
-    owner.retrieve("nvme0")
-    owner.drive("nvme0")
-    owner.finish()
+    owner.take_over("nvme0")
 
 
 def test_native_drivers_stay_away(standard):
@@ -138,15 +139,12 @@ def test_native_drivers_stay_away(standard):
          f"echo {bdf} >/sys/bus/pci/drivers_probe; echo {bdf} >/sys/bus/pci/drivers/nvme/bind",
          check=False)
     assert m.driver(bdf) in (None, "vfio-pci")
-    owner.retrieve("nvme0")
-    owner.drive("nvme0")
-    owner.finish()
+    owner.take_over("nvme0")
 
 
 def test_module_that_comes_late(small, kernels):
     """Until vfio-pci is loaded nothing touches the device; retrieving its file loads it."""
-    if kernels == "builtin":
-        pytest.skip("needs vfio-pci as a module, and this kernel has it built in")
+    need_modules(kernels)
     owner = Owner(small)
     bdf, = owner.own("nvme0")
     owner.drive("nvme0")
@@ -166,8 +164,7 @@ def test_module_that_comes_late(small, kernels):
 
 def test_module_that_is_missing(small, kernels):
     """Without vfio-pci a file cannot be retrieved or finished; with it, later, it can."""
-    if kernels == "builtin":
-        pytest.skip("needs vfio-pci as a module, and this kernel has it built in")
+    need_modules(kernels)
     owner, bdf = cross(small, "nvme0")
     module = "$(find /lib/modules/$(uname -r) -name vfio-pci.ko)"
     small.sh(f"mv {module} /tmp/")
@@ -309,9 +306,7 @@ def test_bus_numbers_are_kept(start):
     owner.preserve("nvme0")
     m.kexec(append=RENUMBER)
     assert {name: m.bdf(name) for name in numbers} == numbers
-    owner.retrieve("nvme0")
-    owner.drive("nvme0")
-    owner.finish()
+    owner.take_over("nvme0")
     m.sh("echo 1 >/sys/bus/pci/rescan")
     assert {name: m.bdf(name) for name in numbers} == numbers
     owner.drive("nvme0")
@@ -335,9 +330,7 @@ def test_unconfigured_bridge(standard):
     assert m.config(port)[pci.BRIDGE_BUSES:pci.BRIDGE_BUSES + 3] == bytes(3)
     assert not [event for event in m.trace("pci_cfg_write", port, "kernel", "ready")
                 if pci.BRIDGE_BUSES - 4 < event.offset < pci.BRIDGE_BUSES + 4]
-    owner.retrieve("nvme0")
-    owner.drive("nvme0")
-    owner.finish()
+    owner.take_over("nvme0")
     m.sh("echo 1 >/sys/bus/pci/rescan")
     assert m.sh(f"ls -d /sys/bus/pci/devices/{m.bdf('bystander')}")
 
@@ -351,9 +344,7 @@ def test_bridge_is_not_for_vfio(small):
              f"echo vfio-pci >/sys/bus/pci/devices/{port}/driver_override;"
              f"echo {port} >/sys/bus/pci/drivers_probe", check=False)
     assert small.driver(port) is None
-    owner.retrieve("nvme0")
-    owner.drive("nvme0")
-    owner.finish()
+    owner.take_over("nvme0")
 
 
 def test_hot_reset(small):
@@ -411,9 +402,7 @@ def test_removed_and_found_again(small):
     owner, bdf = cross(small, "nvme0")
     small.sh(f"echo 1 >/sys/bus/pci/devices/{bdf}/remove; echo 1 >/sys/bus/pci/rescan")
     assert state(small, bdf) == "incoming idle"
-    owner.retrieve("nvme0")
-    owner.drive("nvme0")
-    owner.finish()
+    owner.take_over("nvme0")
 
 
 def test_unbound_after_retrieve(small):
@@ -442,9 +431,7 @@ def test_unbound_before_retrieve(small):
              f"echo {bdf} >/sys/bus/pci/drivers_probe")
     assert small.driver(bdf) == "vfio-pci"
     assert small.worker("other").fails("vfio_open", "D", bdf) == "EBUSY"
-    owner.retrieve("nvme0")
-    owner.drive("nvme0")
-    owner.finish()
+    owner.take_over("nvme0")
 
 
 def test_live_update_off(small):

@@ -36,7 +36,7 @@ class Owner:
         """Take a machine; the process starts with its first command."""
         self.machine = machine
         self.worker = machine.worker(name)
-        self.iova = IOVA
+        self._iovas = {}
 
     def __call__(self, *words, **options):
         """Run a command in the process."""
@@ -58,26 +58,19 @@ class Owner:
 
     def attach(self, device):
         """Bind a device whose file was retrieved, and attach it to a new IOAS."""
-        have = {line.split()[0] for line in self("objects").lines}
-        if "I" not in have:
-            self("iommufd", "I")
-            self("ioas", "I", "A")
-        self("vfio_bind", f"D{device}", "I")
-        self("vfio_attach", f"D{device}", "A")
+        self.worker.vfio_attach(f"D{device}")
 
     def drive(self, device):
         """Start the user-space driver of a device that is open."""
         kind = device.rstrip("0123456789")
-        have = {line.split()[0] for line in self("objects").lines}
+        have = self.worker.objects()
         for name in (f"N{device}", f"G{device}"):
             if name in have:
                 self("close", name)
         if f"M{device}" not in have:
+            iova = self._iovas.setdefault(device, IOVA + (len(self._iovas) << 24))
             self.worker.dma_memory(f"M{device}", NVME_MEMORY if kind == "nvme" else IGB_MEMORY,
-                                   self.iova)
-            self.iova += 1 << 24
-            have.add(f"M{device}")
-            self._iovas = getattr(self, "_iovas", {}) | {device: self.iova - (1 << 24)}
+                                   iova)
         start, handle = ("nvme_start", "N") if kind == "nvme" else ("igb_start", "G")
         self(start, f"{handle}{device}", f"D{device}", f"M{device}", self._iovas[device])
 
@@ -116,6 +109,12 @@ class Owner:
         for token, device in enumerate(devices, first):
             self("retrieve", "S", token, f"D{device}")
             self.attach(device)
+
+    def take_over(self, device):
+        """Retrieve a device, start its driver, and finish the session."""
+        self.retrieve(device)
+        self.drive(device)
+        self.finish()
 
     def finish(self):
         """Finish the session and let it go."""
