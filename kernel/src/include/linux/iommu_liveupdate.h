@@ -8,18 +8,90 @@
 #define _LINUX_IOMMU_LIVEUPDATE_H
 
 #include <linux/errno.h>
+#include <linux/kho/abi/iommu.h>
 #include <linux/types.h>
 
 struct device;
+struct iommu_domain;
 struct liveupdate_file_handler;
+struct luo_file_set;
+
+/**
+ * struct iommu_liveupdate_ops - What a driver of IOMMUs does in a live update.
+ * @domain_preserve: Keep the page table of @domain and describe it in @ser.
+ * @domain_unpreserve: Undo @domain_preserve.
+ * @device_check: Can @dev go on with its DMA through an update? If not, @why
+ *                says why not.
+ * @device_unit: Say in @unit which unit translates for @dev (id, type).
+ * @unit_preserve: Make room for the tables of a unit that stays on (root).
+ * @unit_unpreserve: Undo @unit_preserve. No device is left in the tables.
+ * @device_preserve: Make room for the entries of @dev in the tables of @unit.
+ * @device_unpreserve: Undo @device_preserve.
+ * @domain_restore: Make a domain of a page table that the previous kernel
+ *                  preserved, for devices behind the IOMMU of @dev. Nothing
+ *                  that grows with the page table is done to it.
+ * @device_adopt: @dev is attached to the restored @domain: make the driver know
+ *                it, and do not touch the hardware.
+ * @domain_busy: Is a device attached to the restored @domain?
+ *
+ * All are called in process context and may sleep. Those that return int return
+ * 0 or a negative errno and leave everything as it was then. The preserving
+ * ones are called under the lock of the IOMMU core's live update, those about
+ * devices under the lock of the device's IOMMU group, too.
+ */
+struct iommu_liveupdate_ops {
+	int (*domain_preserve)(struct iommu_domain *domain,
+			       struct iommu_domain_ser *ser);
+	void (*domain_unpreserve)(struct iommu_domain *domain);
+	int (*device_check)(struct device *dev, const char **why);
+	void (*device_unit)(struct device *dev, struct iommu_unit_ser *unit);
+	int (*unit_preserve)(struct iommu_unit_ser *unit);
+	void (*unit_unpreserve)(struct iommu_unit_ser *unit);
+	int (*device_preserve)(struct device *dev, struct iommu_unit_ser *unit);
+	void (*device_unpreserve)(struct device *dev,
+				  struct iommu_unit_ser *unit);
+	struct iommu_domain *(*domain_restore)(struct device *dev,
+					       const struct iommu_domain_ser *ser);
+	int (*device_adopt)(struct iommu_domain *domain, struct device *dev);
+	bool (*domain_busy)(struct iommu_domain *domain);
+};
 
 #ifdef CONFIG_IOMMU_LIVEUPDATE
 
+/* For iommufd and drivers of devices */
 int iommu_liveupdate_register(struct liveupdate_file_handler *fh);
 void iommu_liveupdate_unregister(struct liveupdate_file_handler *fh);
+
+int iommu_liveupdate_preserve_domain(struct iommu_domain *domain,
+				     const struct luo_file_set *files,
+				     u32 *index);
+void iommu_liveupdate_unpreserve_domain(struct iommu_domain *domain);
+bool iommu_liveupdate_can_preserve_domain(struct iommu_domain *domain);
+
 int iommu_liveupdate_check_device(struct device *dev, const char **why);
-int iommu_liveupdate_preserve_device(struct device *dev, const char **why);
+int iommu_liveupdate_preserve_device(struct device *dev,
+				     const struct luo_file_set *files,
+				     const char **why);
 void iommu_liveupdate_unpreserve_device(struct device *dev);
+
+struct iommu_domain *iommu_liveupdate_restored_domain(u32 index);
+bool iommu_liveupdate_domain_busy(struct iommu_domain *domain);
+void iommu_liveupdate_free_domain(struct iommu_domain *domain);
+bool iommu_liveupdate_owns(struct device *dev);
+int iommu_liveupdate_claim(struct device *dev, void *owner);
+
+/* For page tables and drivers of IOMMUs */
+void *iommu_liveupdate_restore_page(phys_addr_t phys);
+bool iommu_liveupdate_is_restored(struct iommu_domain *domain);
+bool iommu_liveupdate_incoming_unit(u64 id, struct iommu_unit_ser *unit);
+bool iommu_liveupdate_incoming_device(struct device *dev,
+				      struct iommu_dev_ser *entry);
+const struct iommu_unit_ser *iommu_liveupdate_outgoing_unit(u64 id);
+void iommu_liveupdate_for_each_outgoing(const struct iommu_unit_ser *unit,
+					void (*fn)(const struct iommu_dev_ser *entry,
+						   const struct iommu_domain_ser *domain,
+						   void *data),
+					void *data);
 
 #else
 
@@ -40,14 +112,21 @@ static inline int iommu_liveupdate_check_device(struct device *dev,
 	return -EOPNOTSUPP;
 }
 
-static inline int iommu_liveupdate_preserve_device(struct device *dev,
-						   const char **why)
+static inline int
+iommu_liveupdate_preserve_device(struct device *dev,
+				 const struct luo_file_set *files,
+				 const char **why)
 {
 	return iommu_liveupdate_check_device(dev, why);
 }
 
 static inline void iommu_liveupdate_unpreserve_device(struct device *dev)
 {
+}
+
+static inline bool iommu_liveupdate_is_restored(struct iommu_domain *domain)
+{
+	return false;
 }
 
 #endif /* CONFIG_IOMMU_LIVEUPDATE */

@@ -1,0 +1,874 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+/**
+ * DOC: VT-d in a Live Update
+ *
+ * A unit that translates for a preserved device is never turned off. What it
+ * reads while the kernels change has to be in preserved memory: a root table, a
+ * context table for each bus (or half of one, in scalable mode), in scalable
+ * mode a PASID directory and a PASID table for each device, and the page tables
+ * that they lead to.
+ *
+ * Outgoing: the page tables are the live ones. For the rest there is a second
+ * set of tables, the handover tables, that is made empty when devices are
+ * preserved. Shutdown copies the entries of the preserved devices into it, as
+ * the hardware uses them at that moment, and makes the unit use this set: one
+ * write of the root pointer, and every other device has no entry any more. An
+ * entry that does not lead to the device's preserved page table is left out.
+ *
+ * Incoming: the unit goes on with the handover tables, which become the tables
+ * of this kernel. Its domain IDs are reserved. A device that the PCI core does
+ * not know again loses its entry when it is probed.
+ *
+ * Handover to another page table: while a device is attached to a restored
+ * domain, attaching it to another does not block its DMA in between, as it does
+ * otherwise. The entry is replaced in one write of 128 bits, which the hardware
+ * reads as one, too (VT-d specification 5.0, section 9, "the width of
+ * software's and hardware's accesses"). In first-stage entries the pointer to
+ * the page table is in the next 128 bits: it is written first, so that for a
+ * moment the new page table is used under the domain ID of the old one, whose
+ * cached translations are invalidated right after that.
+ *
+ * The driver panics where a unit translates for running devices and it cannot
+ * go on doing so: turning translation off would let them write anywhere.
+ */
+
+#define pr_fmt(fmt) "DMAR: live update: " fmt
+
+#include <linux/cleanup.h>
+#include <linux/cpufeature.h>
+#include <linux/crash_dump.h>
+#include <linux/dmar.h>
+#include <linux/iommu.h>
+#include <linux/kexec.h>
+#include <linux/kexec_handover.h>
+#include <linux/pci.h>
+#include <linux/slab.h>
+
+#include "iommu.h"
+#include "liveupdate.h"
+#include "pasid.h"
+#include "../iommu-pages.h"
+
+/* One page of the PASID directory: the value of PDTS for 512 entries */
+#define HANDOVER_PDTS		2
+#define CONTEXT_PDTS_MASK	GENMASK_ULL(11, 9)
+
+/* Entries of a root table */
+#define HANDOVER_BUSES		(VTD_PAGE_SIZE / sizeof(struct root_entry))
+
+#define root_entry_present(entry)	((entry) & 1)
+
+/* --- handover tables -------------------------------------------------------- */
+
+static u64 *handover_root_entry(u64 root, bool scalable, u8 bus, u8 devfn)
+{
+	struct root_entry *entry = (struct root_entry *)phys_to_virt(root) + bus;
+
+	return scalable && devfn >= 0x80 ? &entry->hi : &entry->lo;
+}
+
+static struct context_entry *handover_context(u64 root, bool scalable, u8 bus,
+					      u8 devfn)
+{
+	u64 entry = *handover_root_entry(root, scalable, bus, devfn);
+	struct context_entry *context;
+
+	if (!root_entry_present(entry))
+		return NULL;
+
+	context = phys_to_virt(entry & VTD_PAGE_MASK);
+
+	return context + (scalable ? (devfn % 0x80) * 2 : devfn);
+}
+
+static struct pasid_entry *context_pasid_entry(struct context_entry *context)
+{
+	struct pasid_dir_entry *dir = phys_to_virt(context->lo & VTD_PAGE_MASK);
+
+	/* Requests without PASID have IOMMU_NO_PASID, which is 0 */
+	return get_pasid_table_from_pde(dir);
+}
+
+/* Where in the hardware's tables is the page table of this device? */
+static u64 context_page_table(struct context_entry *context, bool scalable)
+{
+	struct pasid_entry *pasid;
+
+	if (!scalable)
+		return context->lo & VTD_PAGE_MASK;
+
+	pasid = context_pasid_entry(context);
+	if (!pasid || !pasid_pte_is_present(pasid))
+		return 0;
+
+	switch (pasid_pte_get_pgtt(pasid)) {
+	case PASID_ENTRY_PGTT_SL_ONLY:
+		return pasid->val[0] & VTD_PAGE_MASK;
+	case PASID_ENTRY_PGTT_FL_ONLY:
+		return pasid->val[2] & VTD_PAGE_MASK;
+	default:
+		return 0;
+	}
+}
+
+static u16 context_did(struct context_entry *context, bool scalable)
+{
+	return scalable ? pasid_get_domain_id(context_pasid_entry(context)) :
+			  context_domain_id(context);
+}
+
+/* --- outgoing --------------------------------------------------------------- */
+
+static int intel_liveupdate_domain_preserve(struct iommu_domain *domain,
+					    struct iommu_domain_ser *ser)
+{
+	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
+	unsigned int features;
+
+	if (domain->dirty_ops || dmar_domain->nested_parent)
+		return -EOPNOTSUPP;
+
+	if (intel_domain_is_ss_paging(dmar_domain)) {
+		struct pt_iommu_vtdss_hw_info info;
+
+		pt_iommu_vtdss_hw_info(&dmar_domain->sspt, &info);
+		features = dmar_domain->sspt.vtdss_pt.common.features;
+		ser->format = IOMMU_SER_FORMAT_VTDSS;
+		ser->top = info.ssptptr;
+		ser->levels = info.aw + 2;
+		if (features & BIT(PT_FEAT_VTDSS_FORCE_COHERENCE))
+			ser->flags |= IOMMU_SER_DOMAIN_FORCE_COHERENCE;
+	} else if (intel_domain_is_fs_paging(dmar_domain)) {
+		struct pt_iommu_x86_64_hw_info info;
+
+		pt_iommu_x86_64_hw_info(&dmar_domain->fspt, &info);
+		features = dmar_domain->fspt.x86_64_pt.common.features;
+		ser->format = IOMMU_SER_FORMAT_X86_64;
+		ser->top = info.gcr3_pt;
+		ser->levels = info.levels;
+	} else {
+		return -EOPNOTSUPP;
+	}
+
+	if (features & BIT(PT_FEAT_DMA_INCOHERENT))
+		ser->flags |= IOMMU_SER_DOMAIN_INCOHERENT;
+	if (dmar_domain->force_snooping)
+		ser->flags |= IOMMU_SER_DOMAIN_FORCE_SNOOPING;
+
+	return dmar_domain->iommu.ops->preserve(&dmar_domain->iommu);
+}
+
+static void intel_liveupdate_domain_unpreserve(struct iommu_domain *domain)
+{
+	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
+
+	dmar_domain->iommu.ops->unpreserve(&dmar_domain->iommu);
+}
+
+static int intel_liveupdate_device_check(struct device *dev, const char **why)
+{
+	struct device_domain_info *info = dev_iommu_priv_get(dev);
+
+	*why = "its IOMMU translates under another name";
+	if (!dev_is_pci(dev) || dev_is_real_dma_subdevice(dev) ||
+	    PCI_DEVID(info->bus, info->devfn) != pci_dev_id(to_pci_dev(dev)))
+		return -EOPNOTSUPP;
+
+	*why = "its ATS, PRI or PASID is enabled";
+	if (info->ats_enabled || info->pri_enabled || info->pasid_enabled)
+		return -EOPNOTSUPP;
+
+	*why = "firmware wants a direct mapping for it";
+	if (dev->iommu->require_direct)
+		return -EOPNOTSUPP;
+
+	return 0;
+}
+
+static void intel_liveupdate_device_unit(struct device *dev,
+					 struct iommu_unit_ser *unit)
+{
+	struct device_domain_info *info = dev_iommu_priv_get(dev);
+
+	unit->id = info->iommu->reg_phys;
+	unit->type = sm_supported(info->iommu) ? IOMMU_SER_UNIT_VTD_SCALABLE :
+						 IOMMU_SER_UNIT_VTD_LEGACY;
+}
+
+static int intel_liveupdate_unit_preserve(struct iommu_unit_ser *unit)
+{
+	void *root = kho_alloc_preserve(VTD_PAGE_SIZE);
+
+	if (IS_ERR(root))
+		return PTR_ERR(root);
+
+	unit->root = virt_to_phys(root);
+
+	return 0;
+}
+
+static void handover_free_table(u64 entry)
+{
+	if (root_entry_present(entry))
+		kho_unpreserve_free(phys_to_virt(entry & VTD_PAGE_MASK));
+}
+
+static void intel_liveupdate_unit_unpreserve(struct iommu_unit_ser *unit)
+{
+	struct root_entry *root = phys_to_virt(unit->root);
+
+	for (int bus = 0; bus < HANDOVER_BUSES; bus++) {
+		handover_free_table(root[bus].lo);
+		handover_free_table(root[bus].hi);
+	}
+	kho_unpreserve_free(root);
+}
+
+/* A PASID directory with one table, linked from a context entry not present */
+static int handover_alloc_pasids(struct context_entry *context)
+{
+	struct pasid_dir_entry *dir;
+	void *table;
+
+	dir = kho_alloc_preserve(VTD_PAGE_SIZE);
+	if (IS_ERR(dir))
+		return PTR_ERR(dir);
+
+	table = kho_alloc_preserve(VTD_PAGE_SIZE);
+	if (IS_ERR(table)) {
+		kho_unpreserve_free(dir);
+		return PTR_ERR(table);
+	}
+
+	dir->val = virt_to_phys(table) | PASID_PTE_PRESENT;
+	context->lo = virt_to_phys(dir);
+
+	return 0;
+}
+
+static int intel_liveupdate_device_preserve(struct device *dev,
+					    struct iommu_unit_ser *unit)
+{
+	struct device_domain_info *info = dev_iommu_priv_get(dev);
+	bool scalable = unit->type == IOMMU_SER_UNIT_VTD_SCALABLE;
+	u64 *entry = handover_root_entry(unit->root, scalable, info->bus,
+					 info->devfn);
+
+	/* Goes with the unit: other devices may need it, too */
+	if (!root_entry_present(*entry)) {
+		void *table = kho_alloc_preserve(VTD_PAGE_SIZE);
+
+		if (IS_ERR(table))
+			return PTR_ERR(table);
+		*entry = virt_to_phys(table) | 1;
+	}
+
+	if (!scalable)
+		return 0;
+
+	return handover_alloc_pasids(handover_context(unit->root, scalable,
+						      info->bus, info->devfn));
+}
+
+static void intel_liveupdate_device_unpreserve(struct device *dev,
+					       struct iommu_unit_ser *unit)
+{
+	struct device_domain_info *info = dev_iommu_priv_get(dev);
+	bool scalable = unit->type == IOMMU_SER_UNIT_VTD_SCALABLE;
+	struct context_entry *context;
+	struct pasid_dir_entry *dir;
+
+	if (!scalable)
+		return;
+
+	context = handover_context(unit->root, scalable, info->bus, info->devfn);
+	dir = phys_to_virt(context->lo & VTD_PAGE_MASK);
+	kho_unpreserve_free(get_pasid_table_from_pde(dir));
+	kho_unpreserve_free(dir);
+	context_clear_entry(context);
+}
+
+struct handover_fill {
+	struct intel_iommu *iommu;
+	u64 root;
+};
+
+/* Runs when nothing else does, so no lock is needed, and none can be waited for. */
+static void handover_fill_device(const struct iommu_dev_ser *entry,
+				 const struct iommu_domain_ser *domain,
+				 void *data)
+{
+	const struct handover_fill *fill = data;
+	struct intel_iommu *iommu = fill->iommu;
+	bool scalable = sm_supported(iommu);
+	u8 bus = PCI_BUS_NUM(entry->bdf), devfn = entry->bdf & 0xff;
+	struct context_entry *from = iommu_context_addr(iommu, bus, devfn, 0);
+	struct context_entry *to = handover_context(fill->root, scalable, bus,
+						    devfn);
+	struct pasid_entry *pasid;
+	u64 dir;
+
+	if (!from || !context_present(from) ||
+	    context_page_table(from, scalable) != domain->top) {
+		pr_err("%s: %02x:%02x.%x is not attached to its preserved page table, its DMA is blocked\n",
+		       iommu->name, bus, PCI_SLOT(devfn), PCI_FUNC(devfn));
+		return;
+	}
+
+	if (!scalable) {
+		*to = *from;
+		__iommu_flush_cache(iommu, to, sizeof(*to));
+		return;
+	}
+
+	pasid = context_pasid_entry(to);
+	*pasid = *context_pasid_entry(from);
+	__iommu_flush_cache(iommu, pasid, sizeof(*pasid));
+
+	dir = to->lo & VTD_PAGE_MASK;
+	__iommu_flush_cache(iommu, phys_to_virt(dir), VTD_PAGE_SIZE);
+	to->hi = from->hi;
+	to->lo = (from->lo & ~(VTD_PAGE_MASK | CONTEXT_PDTS_MASK)) |
+		 context_pdts(HANDOVER_PDTS) | dir;
+	__iommu_flush_cache(iommu, to, sizeof(*to));
+}
+
+/*
+ * The unit is about to be turned off. If preserved devices need it in the next
+ * kernel it stays on, with the handover tables; true is returned then.
+ */
+bool intel_liveupdate_shutdown(struct intel_iommu *iommu)
+{
+	const struct iommu_unit_ser *unit;
+	struct handover_fill fill = { .iommu = iommu };
+	struct root_entry *root;
+
+	if (!kexec_in_progress)
+		return false;
+
+	unit = iommu_liveupdate_outgoing_unit(iommu->reg_phys);
+	if (!unit)
+		return false;
+
+	fill.root = unit->root;
+	iommu_liveupdate_for_each_outgoing(unit, handover_fill_device, &fill);
+
+	root = phys_to_virt(unit->root);
+	__iommu_flush_cache(iommu, root, VTD_PAGE_SIZE);
+	iommu->root_entry = root;
+	iommu_set_root_entry(iommu);
+	pr_info("%s: stays on for %u devices\n", iommu->name, unit->devices);
+
+	return true;
+}
+
+/* --- incoming: the unit ----------------------------------------------------- */
+
+/*
+ * Somebody wants to turn translation off. Before this kernel has seen what the
+ * previous one left it must not: that one leaves it on for running devices only.
+ */
+void intel_liveupdate_check_disable(struct intel_iommu *iommu)
+{
+	if (iommu->flags & VTD_FLAG_LIVEUPDATE_CHECKED || !is_kho_boot() ||
+	    is_kdump_kernel())
+		return;
+
+	if (readl(iommu->reg + DMAR_GSTS_REG) & DMA_GSTS_TES)
+		panic("DMAR: live update: %s translates for running devices of the previous kernel, and this kernel does not use it\n",
+		      iommu->name);
+}
+
+static void *handover_restore_table(struct intel_iommu *iommu, u64 phys)
+{
+	void *table = iommu_liveupdate_restore_page(phys);
+
+	if (!table)
+		panic("DMAR: live update: %s: a table at %#llx was not preserved\n",
+		      iommu->name, phys);
+
+	return table;
+}
+
+/* What the outgoing kernel made for a device that then had no valid entry */
+static void handover_drop_pasids(struct context_entry *context)
+{
+	struct pasid_dir_entry *dir = phys_to_virt(context->lo & VTD_PAGE_MASK);
+
+	iommu_free_pages(get_pasid_table_from_pde(dir));
+	iommu_free_pages(dir);
+	context_clear_entry(context);
+}
+
+static void handover_take_context(struct intel_iommu *iommu,
+				  struct context_entry *context, bool scalable)
+{
+	u64 table = context->lo & VTD_PAGE_MASK;
+	u16 did;
+
+	if (scalable && table) {
+		struct pasid_dir_entry *dir = handover_restore_table(iommu, table);
+
+		handover_restore_table(iommu, dir->val & PDE_PFN_MASK);
+		if (!context_present(context))
+			handover_drop_pasids(context);
+	}
+
+	if (!context_present(context))
+		return;
+
+	/* Several devices may have the same */
+	did = context_did(context, scalable);
+	if (did < iommu->max_domain_id && !ida_exists(&iommu->domain_ida, did) &&
+	    ida_alloc_range(&iommu->domain_ida, did, did, GFP_KERNEL) < 0)
+		panic("DMAR: live update: %s: cannot reserve domain ID %u\n",
+		      iommu->name, did);
+}
+
+static void handover_take_contexts(struct intel_iommu *iommu, u64 entry,
+				   bool scalable)
+{
+	struct context_entry *context;
+
+	if (!root_entry_present(entry))
+		return;
+
+	context = handover_restore_table(iommu, entry & VTD_PAGE_MASK);
+	for (int i = 0; i < VTD_PAGE_SIZE / sizeof(*context); i += 1 + scalable)
+		handover_take_context(iommu, &context[i], scalable);
+}
+
+static void handover_take_tables(struct intel_iommu *iommu, u64 phys)
+{
+	struct root_entry *root = handover_restore_table(iommu, phys);
+	bool scalable = sm_supported(iommu);
+
+	for (int bus = 0; bus < HANDOVER_BUSES; bus++) {
+		handover_take_contexts(iommu, root[bus].lo, scalable);
+		if (scalable)
+			handover_take_contexts(iommu, root[bus].hi, scalable);
+	}
+	iommu->root_entry = root;
+}
+
+/*
+ * The unit is being initialized, and its translation may be on. True is returned
+ * when it came on with running devices and has its root table now.
+ */
+bool intel_liveupdate_take_over(struct intel_iommu *iommu)
+{
+	bool on = iommu->flags & VTD_FLAG_TRANS_PRE_ENABLED;
+	struct iommu_unit_ser unit;
+	u32 type;
+
+	if (!is_kho_boot() || is_kdump_kernel())
+		return false;
+
+	if (!iommu_liveupdate_incoming_unit(iommu->reg_phys, &unit)) {
+		if (on)
+			panic("DMAR: live update: %s translates for running devices, but the previous kernel does not say which\n",
+			      iommu->name);
+		iommu->flags |= VTD_FLAG_LIVEUPDATE_CHECKED;
+		return false;
+	}
+
+	if (!on)
+		panic("DMAR: live update: %s was turned off under running devices\n",
+		      iommu->name);
+
+	type = sm_supported(iommu) ? IOMMU_SER_UNIT_VTD_SCALABLE :
+				     IOMMU_SER_UNIT_VTD_LEGACY;
+	if (unit.type != type)
+		panic("DMAR: live update: %s runs in %s mode, and this kernel uses the other (see intel_iommu=sm_on, sm_off)\n",
+		      iommu->name, unit.type == IOMMU_SER_UNIT_VTD_LEGACY ?
+		      "legacy" : "scalable");
+
+	if ((readq(iommu->reg + DMAR_RTADDR_REG) & VTD_PAGE_MASK) != unit.root)
+		panic("DMAR: live update: %s does not use the root table that the previous kernel left\n",
+		      iommu->name);
+
+	handover_take_tables(iommu, unit.root);
+	iommu->flags |= VTD_FLAG_LIVEUPDATE_CHECKED | VTD_FLAG_LIVEUPDATE;
+	pr_info("%s: took over %u devices, translation stays on\n", iommu->name,
+		unit.devices);
+
+	return true;
+}
+
+/* --- incoming: devices ------------------------------------------------------- */
+
+/* It is not the device that the entry was made for. */
+static void handover_drop_device(struct device_domain_info *info,
+				 struct context_entry *context)
+{
+	struct intel_iommu *iommu = info->iommu;
+	u16 did = context_domain_id(context);
+
+	dev_warn(info->dev, "live update: drops the page table of a device that is not there any more\n");
+	context_clear_present(context);
+	__iommu_flush_cache(iommu, context, sizeof(*context));
+	intel_context_flush_no_pasid(info, context, did,
+				     PCI_DEVID(info->bus, info->devfn));
+	if (sm_supported(iommu)) {
+		qi_flush_pasid_cache(iommu, 0, QI_PC_GLOBAL, 0);
+		iommu->flush.flush_iotlb(iommu, 0, 0, 0, DMA_TLB_GLOBAL_FLUSH);
+		handover_drop_pasids(context);
+	}
+	context_clear_entry(context);
+	__iommu_flush_cache(iommu, context, sizeof(*context));
+}
+
+/* A device is probed: does its entry come from the previous kernel, and is it its? */
+void intel_liveupdate_probe_device(struct device_domain_info *info)
+{
+	struct intel_iommu *iommu = info->iommu;
+	struct context_entry *context;
+	struct iommu_dev_ser entry;
+
+	if (!(iommu->flags & VTD_FLAG_LIVEUPDATE) || !dev_is_pci(info->dev))
+		return;
+
+	context = iommu_context_addr(iommu, info->bus, info->devfn, 0);
+	if (!context || !context_present(context))
+		return;
+
+	if (iommu_liveupdate_incoming_device(info->dev, &entry))
+		info->liveupdate = true;
+	else if (PCI_DEVID(info->bus, info->devfn) ==
+		 pci_dev_id(to_pci_dev(info->dev)))
+		handover_drop_device(info, context);
+}
+
+/* The PASID table of a running device is the one that it has. */
+bool intel_liveupdate_adopt_pasid_table(struct device_domain_info *info)
+{
+	struct pasid_table *pasid_table;
+	struct context_entry *context;
+
+	if (!info->liveupdate)
+		return false;
+
+	pasid_table = kzalloc_obj(*pasid_table);
+	if (!pasid_table)
+		panic("DMAR: live update: no memory to take over %s\n",
+		      dev_name(info->dev));
+
+	context = iommu_context_addr(info->iommu, info->bus, info->devfn, 0);
+	pasid_table->table = phys_to_virt(context->lo & VTD_PAGE_MASK);
+	pasid_table->max_pasid = get_pasid_dir_size(context) << PASID_PDE_SHIFT;
+	info->pasid_table = pasid_table;
+
+	return true;
+}
+
+static int restore_second_stage(struct dmar_domain *domain,
+				struct intel_iommu *iommu,
+				const struct iommu_domain_ser *ser)
+{
+	struct pt_iommu_vtdss_cfg cfg = {};
+
+	cfg.common.hw_max_vasz_lg2 = min(12 + 9 * ser->levels,
+					 cap_mgaw(iommu->cap));
+	cfg.common.hw_max_oasz_lg2 = 52;
+	cfg.common.features = BIT(PT_FEAT_FLUSH_RANGE);
+	if (ser->flags & IOMMU_SER_DOMAIN_INCOHERENT)
+		cfg.common.features |= BIT(PT_FEAT_DMA_INCOHERENT);
+	if (ser->flags & IOMMU_SER_DOMAIN_FORCE_COHERENCE)
+		cfg.common.features |= BIT(PT_FEAT_VTDSS_FORCE_COHERENCE);
+	cfg.common.restored_top = ser->top;
+	cfg.top_level = ser->levels - 1;
+	domain->domain.ops = &intel_ss_paging_domain_ops;
+
+	return pt_iommu_vtdss_init(&domain->sspt, &cfg, GFP_KERNEL);
+}
+
+static int restore_first_stage(struct dmar_domain *domain,
+			       struct intel_iommu *iommu,
+			       const struct iommu_domain_ser *ser)
+{
+	struct pt_iommu_x86_64_cfg cfg = {};
+
+	cfg.common.hw_max_vasz_lg2 = min(12 + 9 * ser->levels,
+					 cap_mgaw(iommu->cap));
+	cfg.common.hw_max_oasz_lg2 = 52;
+	cfg.common.features = BIT(PT_FEAT_SIGN_EXTEND) | BIT(PT_FEAT_FLUSH_RANGE);
+	if (ser->flags & IOMMU_SER_DOMAIN_INCOHERENT)
+		cfg.common.features |= BIT(PT_FEAT_DMA_INCOHERENT);
+	cfg.common.restored_top = ser->top;
+	cfg.top_level = ser->levels - 1;
+	domain->domain.ops = &intel_fs_paging_domain_ops;
+
+	return pt_iommu_x86_64_init(&domain->fspt, &cfg, GFP_KERNEL);
+}
+
+static struct iommu_domain *
+intel_liveupdate_domain_restore(struct device *dev,
+				const struct iommu_domain_ser *ser)
+{
+	struct device_domain_info *info = dev_iommu_priv_get(dev);
+	struct dmar_domain *domain = paging_domain_alloc();
+	int ret;
+
+	if (IS_ERR(domain))
+		return ERR_CAST(domain);
+
+	domain->iommu.iommu_device = dev;
+	domain->iommu.nid = dev_to_node(dev);
+	domain->iotlb_sync_map = true;
+	if (ser->flags & IOMMU_SER_DOMAIN_FORCE_SNOOPING)
+		domain->force_snooping = true;
+
+	if (ser->format == IOMMU_SER_FORMAT_VTDSS)
+		ret = restore_second_stage(domain, info->iommu, ser);
+	else
+		ret = restore_first_stage(domain, info->iommu, ser);
+	if (ret) {
+		kfree(domain);
+		return ERR_PTR(ret);
+	}
+
+	return &domain->domain;
+}
+
+/* As domain_attach_iommu(), with a domain ID that is reserved already. */
+static int adopt_domain_id(struct dmar_domain *domain,
+			   struct intel_iommu *iommu, u16 did)
+{
+	struct iommu_domain_info *info, *curr;
+	int ret;
+
+	info = kzalloc_obj(*info);
+	if (!info)
+		return -ENOMEM;
+	info->refcnt = 1;
+	info->did = did;
+	info->iommu = iommu;
+
+	guard(mutex)(&iommu->did_lock);
+
+	curr = xa_load(&domain->iommu_array, iommu->seq_id);
+	if (curr) {
+		kfree(info);
+		if (curr->did != did)
+			return -EINVAL;
+		curr->refcnt++;
+		return 0;
+	}
+
+	ret = xa_err(xa_store(&domain->iommu_array, iommu->seq_id, info,
+			      GFP_KERNEL));
+	if (ret)
+		kfree(info);
+
+	return ret;
+}
+
+static int intel_liveupdate_device_adopt(struct iommu_domain *domain,
+					 struct device *dev)
+{
+	struct device_domain_info *info = dev_iommu_priv_get(dev);
+	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
+	struct intel_iommu *iommu = info->iommu;
+	struct context_entry *context;
+	int ret;
+
+	/* Shutdown left it out: attach it as any other */
+	if (!info->liveupdate)
+		return domain->ops->attach_dev(domain, dev, NULL);
+
+	context = iommu_context_addr(iommu, info->bus, info->devfn, 0);
+	ret = adopt_domain_id(dmar_domain, iommu,
+			      context_did(context, sm_supported(iommu)));
+	if (ret)
+		return ret;
+
+	info->domain = dmar_domain;
+	info->domain_attached = true;
+	scoped_guard(spinlock_irqsave, &dmar_domain->lock)
+		list_add(&info->link, &dmar_domain->devices);
+
+	return cache_tag_assign_domain(dmar_domain, dev, IOMMU_NO_PASID);
+}
+
+static bool intel_liveupdate_domain_busy(struct iommu_domain *domain)
+{
+	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
+
+	guard(spinlock_irqsave)(&dmar_domain->lock);
+
+	return !list_empty(&dmar_domain->devices);
+}
+
+const struct iommu_liveupdate_ops intel_liveupdate_ops = {
+	.domain_preserve = intel_liveupdate_domain_preserve,
+	.domain_unpreserve = intel_liveupdate_domain_unpreserve,
+	.device_check = intel_liveupdate_device_check,
+	.device_unit = intel_liveupdate_device_unit,
+	.unit_preserve = intel_liveupdate_unit_preserve,
+	.unit_unpreserve = intel_liveupdate_unit_unpreserve,
+	.device_preserve = intel_liveupdate_device_preserve,
+	.device_unpreserve = intel_liveupdate_device_unpreserve,
+	.domain_restore = intel_liveupdate_domain_restore,
+	.device_adopt = intel_liveupdate_device_adopt,
+	.domain_busy = intel_liveupdate_domain_busy,
+};
+
+/* --- handover to another page table ------------------------------------------ */
+
+/* Write two quadwords that the hardware may be reading, as one. */
+static void write_entry(u64 *entry, u64 lo, u64 hi)
+{
+	u128 *p = (u128 *)entry;
+	u128 old = *p, new = (u128)hi << 64 | lo;
+
+	while (!try_cmpxchg128(p, &old, new))
+		;
+}
+
+static void replace_legacy(struct device_domain_info *info,
+			   struct dmar_domain *domain, u16 old_did)
+{
+	struct intel_iommu *iommu = info->iommu;
+	struct pt_iommu_vtdss_hw_info pt_info;
+	struct context_entry *context, new;
+
+	pt_iommu_vtdss_hw_info(&domain->sspt, &pt_info);
+
+	spin_lock(&iommu->lock);
+	context = iommu_context_addr(iommu, info->bus, info->devfn, 0);
+	new.lo = context->lo;
+	new.hi = 0;
+	context_set_address_root(&new, pt_info.ssptptr);
+	context_set_address_width(&new, pt_info.aw);
+	context_set_domain_id(&new, domain_id_iommu(domain, iommu));
+	write_entry(&context->lo, new.lo, new.hi);
+	__iommu_flush_cache(iommu, context, sizeof(*context));
+	spin_unlock(&iommu->lock);
+
+	intel_context_flush_no_pasid(info, context, old_did,
+				     PCI_DEVID(info->bus, info->devfn));
+}
+
+static void config_second_stage(struct pasid_entry *new,
+				struct dmar_domain *domain)
+{
+	struct pt_iommu_vtdss_hw_info pt_info;
+
+	pt_iommu_vtdss_hw_info(&domain->sspt, &pt_info);
+	pasid_set_slptr(new, pt_info.ssptptr);
+	pasid_set_address_width(new, pt_info.aw);
+	pasid_set_page_snoop(new, !(domain->sspt.vtdss_pt.common.features &
+				    BIT(PT_FEAT_DMA_INCOHERENT)));
+}
+
+static void config_first_stage(struct pasid_entry *new,
+			       struct dmar_domain *domain)
+{
+	struct pt_iommu_x86_64_hw_info pt_info;
+
+	pt_iommu_x86_64_hw_info(&domain->fspt, &pt_info);
+	pasid_set_flptr(new, pt_info.gcr3_pt);
+	pasid_set_flpm(new, pt_info.levels == 5);
+	pasid_set_page_snoop(new, !(domain->fspt.x86_64_pt.common.features &
+				    BIT(PT_FEAT_DMA_INCOHERENT)));
+	if (domain->force_snooping)
+		pasid_set_pgsnp(new);
+}
+
+static void flush_pasid(struct intel_iommu *iommu, u16 did)
+{
+	qi_flush_pasid_cache(iommu, did, QI_PC_PASID_SEL, IOMMU_NO_PASID);
+	qi_flush_piotlb_all(iommu, did, IOMMU_NO_PASID);
+	iommu->flush.flush_iotlb(iommu, did, 0, 0, DMA_TLB_DSI_FLUSH);
+}
+
+static void replace_scalable(struct device_domain_info *info,
+			     struct dmar_domain *domain, u16 old_did)
+{
+	struct intel_iommu *iommu = info->iommu;
+	u16 did = domain_id_iommu(domain, iommu);
+	struct pasid_entry *pasid, new;
+
+	spin_lock(&iommu->lock);
+	pasid = get_pasid_table_from_pde(info->pasid_table->table);
+	new = *pasid;
+	pasid_set_domain_id(&new, did);
+	if (intel_domain_is_ss_paging(domain))
+		config_second_stage(&new, domain);
+	else
+		config_first_stage(&new, domain);
+
+	WRITE_ONCE(pasid->val[2], new.val[2]);
+	dma_wmb();
+	write_entry(&pasid->val[0], new.val[0], new.val[1]);
+	__iommu_flush_cache(iommu, pasid, sizeof(*pasid));
+	spin_unlock(&iommu->lock);
+
+	flush_pasid(iommu, old_did);
+	if (cap_caching_mode(iommu->cap))
+		flush_pasid(iommu, did);
+}
+
+static int check_replace(struct dmar_domain *domain, struct device *dev,
+			 struct dmar_domain *old)
+{
+	struct device_domain_info *info = dev_iommu_priv_get(dev);
+
+	if (!boot_cpu_has(X86_FEATURE_CX16))
+		return -EOPNOTSUPP;
+
+	/* What iommufd calls incompatible; user space may try another domain */
+	if (info->domain != old || !info->domain_attached || info->ats_enabled ||
+	    domain->domain.iopf_handler ||
+	    intel_domain_is_ss_paging(domain) != intel_domain_is_ss_paging(old) ||
+	    intel_domain_is_fs_paging(domain) != intel_domain_is_fs_paging(old))
+		return -EINVAL;
+
+	return paging_domain_compatible(&domain->domain, dev);
+}
+
+/*
+ * Attach a device that is attached to a restored domain to another one, with no
+ * moment in which its DMA is blocked. On failure nothing has changed.
+ */
+int intel_liveupdate_replace(struct iommu_domain *iommu_domain,
+			     struct device *dev, struct iommu_domain *iommu_old)
+{
+	struct device_domain_info *info = dev_iommu_priv_get(dev);
+	struct dmar_domain *domain = to_dmar_domain(iommu_domain);
+	struct dmar_domain *old = to_dmar_domain(iommu_old);
+	struct intel_iommu *iommu = info->iommu;
+	u16 old_did;
+	int ret;
+
+	ret = check_replace(domain, dev, old);
+	if (ret)
+		return ret;
+
+	ret = domain_attach_iommu(domain, iommu);
+	if (ret)
+		return ret;
+
+	ret = cache_tag_assign_domain(domain, dev, IOMMU_NO_PASID);
+	if (ret) {
+		domain_detach_iommu(domain, iommu);
+		return ret;
+	}
+
+	old_did = domain_id_iommu(old, iommu);
+	if (sm_supported(iommu))
+		replace_scalable(info, domain, old_did);
+	else
+		replace_legacy(info, domain, old_did);
+
+	cache_tag_unassign_domain(old, dev, IOMMU_NO_PASID);
+	scoped_guard(spinlock_irqsave, &old->lock)
+		list_del(&info->link);
+	info->domain = domain;
+	scoped_guard(spinlock_irqsave, &domain->lock)
+		list_add(&info->link, &domain->devices);
+	domain_detach_iommu(old, iommu);
+
+	return 0;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * VT-d in a Live Update: what the driver itself calls. The story is told in
+ * liveupdate.c.
+ */
+#ifndef _DRIVERS_IOMMU_INTEL_LIVEUPDATE_H
+#define _DRIVERS_IOMMU_INTEL_LIVEUPDATE_H
+
+#include <linux/iommu_liveupdate.h>
+
+struct device_domain_info;
+struct intel_iommu;
+
+#ifdef CONFIG_IOMMU_LIVEUPDATE
+
+extern const struct iommu_liveupdate_ops intel_liveupdate_ops;
+
+bool intel_liveupdate_shutdown(struct intel_iommu *iommu);
+void intel_liveupdate_check_disable(struct intel_iommu *iommu);
+bool intel_liveupdate_take_over(struct intel_iommu *iommu);
+void intel_liveupdate_probe_device(struct device_domain_info *info);
+bool intel_liveupdate_adopt_pasid_table(struct device_domain_info *info);
+int intel_liveupdate_replace(struct iommu_domain *domain, struct device *dev,
+			     struct iommu_domain *old);
+
+#define INTEL_LIVEUPDATE_OPS	(&intel_liveupdate_ops)
+
+#else
+
+#define INTEL_LIVEUPDATE_OPS	NULL
+
+static inline bool intel_liveupdate_shutdown(struct intel_iommu *iommu)
+{
+	return false;
+}
+
+static inline void intel_liveupdate_check_disable(struct intel_iommu *iommu)
+{
+}
+
+static inline bool intel_liveupdate_take_over(struct intel_iommu *iommu)
+{
+	return false;
+}
+
+static inline void
+intel_liveupdate_probe_device(struct device_domain_info *info)
+{
+}
+
+static inline bool
+intel_liveupdate_adopt_pasid_table(struct device_domain_info *info)
+{
+	return false;
+}
+
+static inline int intel_liveupdate_replace(struct iommu_domain *domain,
+					   struct device *dev,
+					   struct iommu_domain *old)
+{
+	return -EOPNOTSUPP;
+}
+
+#endif /* CONFIG_IOMMU_LIVEUPDATE */
+#endif /* _DRIVERS_IOMMU_INTEL_LIVEUPDATE_H */

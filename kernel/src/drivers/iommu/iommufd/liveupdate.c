@@ -1,0 +1,794 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+/**
+ * DOC: iommufd in a Live Update
+ *
+ * User space marks hardware page tables (HWPTs) of an iommufd with
+ * IOMMU_HWPT_LIVEUPDATE_MARK, each with a token, and then preserves the
+ * iommufd's file in a session. Devices that are attached to a marked HWPT and
+ * preserved after that cross in running mode: their DMA goes on.
+ *
+ * Preserve looks at every page that a marked HWPT maps. It must be a page of a
+ * memfd that is preserved in the same session: anything else would belong to
+ * somebody else in the next kernel, and the device would write to it. That is
+ * so for memory that is mapped by its address (IOMMU_IOAS_MAP), for files that
+ * are not preserved, and for pages that a hole was punched around after they
+ * were mapped. Until it is unpreserved, a preserved HWPT and its IOAS do not
+ * change: map, unmap and destroy give -EBUSY.
+ *
+ * Retrieve makes a new iommufd. It holds the restored HWPTs, which are found by
+ * their tokens (IOMMU_HWPT_LIVEUPDATE_FIND). They have no IOAS: this kernel does
+ * not know how they came to be, and never changes them. A retrieved device that
+ * is bound to the iommufd is attached to its restored HWPT, where it has been
+ * all the time; no other device can be attached to it, and no device comes back
+ * to it. User space makes an IOAS of the retrieved memfds, allocates an HWPT of
+ * it, and attaches the device to that, without a moment in which its DMA faults.
+ * The restored HWPT goes with the last device that leaves it.
+ *
+ * Finish is refused while a device is attached to a restored HWPT, since with
+ * the session ends what keeps the memory of the memfds where it is.
+ *
+ * Pages that a restored HWPT maps are not accounted to any user: the memfds are
+ * accounted as such. They are, as always, when they are mapped in a new IOAS.
+ *
+ * Locking: iommufd_ctx.liveupdate.lock guards marks and restored HWPTs, and is
+ * taken before all other locks of iommufd.
+ */
+
+#define pr_fmt(fmt) "iommufd: live update: " fmt
+
+#include <linux/anon_inodes.h>
+#include <linux/cleanup.h>
+#include <linux/file.h>
+#include <linux/io.h>
+#include <linux/iommu_liveupdate.h>
+#include <linux/iommufd.h>
+#include <linux/iommufd_liveupdate.h>
+#include <linux/kexec_handover.h>
+#include <linux/kho/abi/iommufd.h>
+#include <linux/liveupdate.h>
+#include <linux/memfd_liveupdate.h>
+#include <linux/module.h>
+#include <linux/pagemap.h>
+#include <linux/pci.h>
+#include <linux/pci_liveupdate.h>
+#include <linux/slab.h>
+
+#include "io_pagetable.h"
+#include "iommufd_private.h"
+#include "liveupdate.h"
+
+MODULE_ALIAS("liveupdate-" IOMMUFD_LIVEUPDATE_COMPATIBLE);
+
+/**
+ * struct iommufd_hwpt_restored - An HWPT that came from the previous kernel.
+ * @common: Its domain is a restored one.
+ * @token:  The name that user space gave it there.
+ */
+struct iommufd_hwpt_restored {
+	struct iommufd_hw_pagetable common;
+	u64 token;
+};
+
+/**
+ * struct iommufd_liveupdate - One preserved iommufd in the outgoing kernel.
+ * @ictx:  Its context.
+ * @ser:   What crosses.
+ * @count: Number of its marked HWPTs that are preserved.
+ * @hwpts: They, each with a reference.
+ */
+struct iommufd_liveupdate {
+	struct iommufd_ctx *ictx;
+	struct iommufd_ser *ser;
+	u32 count;
+	struct iommufd_hwpt_paging *hwpts[];
+};
+
+void iommufd_liveupdate_init_ctx(struct iommufd_ctx *ictx)
+{
+	mutex_init(&ictx->liveupdate.lock);
+}
+
+/* --- marks -------------------------------------------------------------------- */
+
+static struct iommufd_hwpt_paging *
+iommufd_liveupdate_find_mark(struct iommufd_ctx *ictx, u64 token)
+{
+	struct iommufd_hwpt_paging *hwpt, *found = NULL;
+	struct iommufd_object *obj;
+	unsigned long index;
+
+	xa_lock(&ictx->objects);
+	xa_for_each(&ictx->objects, index, obj) {
+		if (obj->type != IOMMUFD_OBJ_HWPT_PAGING)
+			continue;
+		hwpt = container_of(obj, struct iommufd_hwpt_paging, common.obj);
+		if (hwpt->liveupdate_marked && hwpt->liveupdate_token == token)
+			found = hwpt;
+	}
+	xa_unlock(&ictx->objects);
+
+	return found;
+}
+
+static int iommufd_liveupdate_check_hwpt(struct iommufd_hwpt_paging *hwpt)
+{
+	struct iommu_domain *domain = hwpt->common.domain;
+
+	if (hwpt->nest_parent || hwpt->common.fault || hwpt->common.pasid_compat ||
+	    domain->dirty_ops || !iommu_liveupdate_can_preserve_domain(domain))
+		return -EOPNOTSUPP;
+
+	return 0;
+}
+
+static int iommufd_liveupdate_set_mark(struct iommufd_ctx *ictx,
+				       struct iommufd_hwpt_paging *hwpt,
+				       u64 token)
+{
+	int ret;
+
+	ret = iommufd_liveupdate_check_hwpt(hwpt);
+	if (ret)
+		return ret;
+
+	if (hwpt->liveupdate_marked || iommufd_liveupdate_find_mark(ictx, token))
+		return -EEXIST;
+
+	hwpt->liveupdate_token = token;
+	hwpt->liveupdate_marked = true;
+
+	return 0;
+}
+
+static int iommufd_liveupdate_clear_mark(struct iommufd_hwpt_paging *hwpt,
+					 u64 token)
+{
+	if (!hwpt->liveupdate_marked || hwpt->liveupdate_token != token)
+		return -ENOENT;
+
+	hwpt->liveupdate_marked = false;
+
+	return 0;
+}
+
+/* ioctl(IOMMU_HWPT_LIVEUPDATE_MARK), see the uapi header */
+int iommufd_liveupdate_mark(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_hwpt_liveupdate_mark *cmd = ucmd->cmd;
+	struct iommufd_ctx *ictx = ucmd->ictx;
+	struct iommufd_hwpt_paging *hwpt;
+	struct iommufd_object *obj;
+	int ret;
+
+	if (cmd->flags & ~IOMMU_HWPT_LIVEUPDATE_UNMARK || cmd->__reserved)
+		return -EOPNOTSUPP;
+
+	obj = iommufd_get_object(ictx, cmd->hwpt_id, IOMMUFD_OBJ_ANY);
+	if (IS_ERR(obj))
+		return PTR_ERR(obj);
+
+	mutex_lock(&ictx->liveupdate.lock);
+	hwpt = container_of(obj, struct iommufd_hwpt_paging, common.obj);
+	if (obj->type == IOMMUFD_OBJ_HWPT_NESTED)
+		ret = -EOPNOTSUPP;
+	else if (obj->type != IOMMUFD_OBJ_HWPT_PAGING)
+		ret = -ENOENT;
+	else if (ictx->liveupdate.preserved)
+		ret = -EBUSY;
+	else if (cmd->flags & IOMMU_HWPT_LIVEUPDATE_UNMARK)
+		ret = iommufd_liveupdate_clear_mark(hwpt, cmd->token);
+	else
+		ret = iommufd_liveupdate_set_mark(ictx, hwpt, cmd->token);
+	mutex_unlock(&ictx->liveupdate.lock);
+
+	iommufd_put_object(ictx, obj);
+
+	return ret;
+}
+
+/* --- outgoing ----------------------------------------------------------------- */
+
+static int iommufd_liveupdate_refuse(struct iommufd_hwpt_paging *hwpt, int err,
+				     const char *why)
+{
+	pr_warn("page table %u (token %#llx) cannot be preserved: %s (%pe)\n",
+		hwpt->common.obj.id, hwpt->liveupdate_token, why, ERR_PTR(err));
+	return err;
+}
+
+/* Does the domain map the very folio that the file has now at this place? */
+static bool iommufd_liveupdate_check_folio(struct iommu_domain *domain,
+					   struct folio *folio, pgoff_t index,
+					   unsigned long *iova,
+					   unsigned long last_iova)
+{
+	pgoff_t end = folio_next_index(folio);
+
+	for (; index < end && *iova < last_iova; index++, *iova += PAGE_SIZE) {
+		phys_addr_t phys = iommu_iova_to_phys(domain, *iova);
+
+		if (PHYS_PFN(phys) != page_to_pfn(folio_file_page(folio, index)))
+			return false;
+	}
+
+	return true;
+}
+
+static int iommufd_liveupdate_check_file(struct iommufd_hwpt_paging *hwpt,
+					 struct iopt_area *area)
+{
+	struct iopt_pages *pages = area->pages;
+	unsigned long iova = iopt_area_iova(area);
+	unsigned long last_iova = iopt_area_last_iova(area);
+
+	while (iova < last_iova) {
+		pgoff_t index = (pages->start +
+				 iopt_area_start_byte(area, iova)) >> PAGE_SHIFT;
+		struct folio *folio = filemap_get_folio(pages->file->f_mapping,
+							index);
+		bool same;
+
+		if (IS_ERR(folio))
+			return iommufd_liveupdate_refuse(hwpt, -ESTALE,
+							 "a page is not in its file any more");
+		same = iommufd_liveupdate_check_folio(hwpt->common.domain, folio,
+						      index, &iova, last_iova);
+		folio_put(folio);
+		if (!same)
+			return iommufd_liveupdate_refuse(hwpt, -ESTALE,
+							 "a page is not in its file any more");
+		cond_resched();
+	}
+
+	return 0;
+}
+
+static int iommufd_liveupdate_check_area(struct iommufd_hwpt_paging *hwpt,
+					 struct iopt_area *area,
+					 const struct luo_file_set *files)
+{
+	if (!area->pages)
+		return iommufd_liveupdate_refuse(hwpt, -EBUSY,
+						 "it is being mapped");
+
+	if (area->pages->type != IOPT_ADDRESS_FILE)
+		return iommufd_liveupdate_refuse(hwpt, -EINVAL,
+						 "it maps memory that is not of a file");
+
+	if (memfd_liveupdate_mark_dma(files, area->pages->file))
+		return iommufd_liveupdate_refuse(hwpt, -ENOENT,
+						 "it maps a file that is not preserved in this session");
+
+	return iommufd_liveupdate_check_file(hwpt, area);
+}
+
+static int iommufd_liveupdate_check_areas(struct iommufd_hwpt_paging *hwpt,
+					  const struct luo_file_set *files)
+{
+	struct io_pagetable *iopt = &hwpt->ioas->iopt;
+	struct iopt_area *area;
+	int ret;
+
+	lockdep_assert_held(&iopt->iova_rwsem);
+
+	for (area = iopt_area_iter_first(iopt, 0, ULONG_MAX); area;
+	     area = iopt_area_iter_next(area, 0, ULONG_MAX)) {
+		ret = iommufd_liveupdate_check_area(hwpt, area, files);
+		if (ret)
+			return ret;
+	}
+
+	return 0;
+}
+
+/* A device that was preserved before in idle mode would get running mode now. */
+static bool iommufd_liveupdate_too_late(struct iommufd_ctx *ictx,
+					struct iommufd_hwpt_paging *hwpt)
+{
+	struct iommufd_object *obj;
+	struct device *dev;
+	unsigned long index;
+	bool late = false;
+
+	xa_lock(&ictx->objects);
+	xa_for_each(&ictx->objects, index, obj) {
+		if (obj->type != IOMMUFD_OBJ_DEVICE)
+			continue;
+		dev = container_of(obj, struct iommufd_device, obj)->dev;
+		late |= dev_is_pci(dev) &&
+			pci_liveupdate_outgoing(to_pci_dev(dev)) &&
+			iommu_get_domain_for_dev(dev) == hwpt->common.domain;
+	}
+	xa_unlock(&ictx->objects);
+
+	return late;
+}
+
+static int iommufd_liveupdate_preserve_hwpt(struct iommufd_liveupdate *lu,
+					    struct iommufd_hwpt_paging *hwpt,
+					    const struct luo_file_set *files)
+{
+	struct io_pagetable *iopt = &hwpt->ioas->iopt;
+	struct iommufd_hwpt_ser *ser = &lu->ser->hwpts[lu->count];
+	int ret;
+
+	if (iommufd_liveupdate_too_late(lu->ictx, hwpt))
+		return iommufd_liveupdate_refuse(hwpt, -EBUSY,
+						 "a device that is attached to it is preserved already, in idle mode");
+
+	/*
+	 * Nothing is being unmapped while we hold domains_rwsem, what is being
+	 * mapped shows itself, and from here on neither begins.
+	 */
+	down_write(&iopt->domains_rwsem);
+	down_write(&iopt->iova_rwsem);
+	iopt->liveupdate_users++;
+	downgrade_write(&iopt->iova_rwsem);
+	ret = iommufd_liveupdate_check_areas(hwpt, files);
+	up_read(&iopt->iova_rwsem);
+	up_write(&iopt->domains_rwsem);
+
+	if (!ret) {
+		ret = iommu_liveupdate_preserve_domain(hwpt->common.domain,
+						       files, &ser->domain);
+		if (ret)
+			iommufd_liveupdate_refuse(hwpt, ret,
+						  "its tables cannot be kept");
+	}
+
+	if (ret) {
+		down_write(&iopt->iova_rwsem);
+		iopt->liveupdate_users--;
+		up_write(&iopt->iova_rwsem);
+		return ret;
+	}
+
+	ser->token = hwpt->liveupdate_token;
+	lu->hwpts[lu->count++] = hwpt;
+
+	return 0;
+}
+
+static void iommufd_liveupdate_unpreserve_all(struct iommufd_liveupdate *lu)
+{
+	while (lu->count) {
+		struct iommufd_hwpt_paging *hwpt = lu->hwpts[--lu->count];
+		struct io_pagetable *iopt = &hwpt->ioas->iopt;
+
+		iommu_liveupdate_unpreserve_domain(hwpt->common.domain);
+		down_write(&iopt->iova_rwsem);
+		iopt->liveupdate_users--;
+		up_write(&iopt->iova_rwsem);
+		iommufd_hw_pagetable_put(lu->ictx, &hwpt->common);
+	}
+}
+
+/* The marked HWPTs, each with a reference that keeps it from being destroyed */
+static u32 iommufd_liveupdate_get_marked(struct iommufd_ctx *ictx,
+					 struct iommufd_hwpt_paging **hwpts)
+{
+	struct iommufd_hwpt_paging *hwpt;
+	struct iommufd_object *obj;
+	unsigned long index;
+	u32 count = 0;
+
+	xa_lock(&ictx->objects);
+	xa_for_each(&ictx->objects, index, obj) {
+		if (obj->type != IOMMUFD_OBJ_HWPT_PAGING)
+			continue;
+		hwpt = container_of(obj, struct iommufd_hwpt_paging, common.obj);
+		if (!hwpt->liveupdate_marked || count > IOMMUFD_SER_MAX_HWPTS)
+			continue;
+		if (hwpts && count < IOMMUFD_SER_MAX_HWPTS) {
+			refcount_inc(&obj->users);
+			hwpts[count] = hwpt;
+		}
+		count++;
+	}
+	xa_unlock(&ictx->objects);
+
+	return count;
+}
+
+static int iommufd_liveupdate_preserve_marked(struct iommufd_liveupdate *lu,
+					      const struct luo_file_set *files)
+{
+	struct iommufd_hwpt_paging **hwpts;
+	u32 count, i;
+	int ret = 0;
+
+	hwpts = kcalloc(IOMMUFD_SER_MAX_HWPTS, sizeof(*hwpts), GFP_KERNEL);
+	if (!hwpts)
+		return -ENOMEM;
+
+	count = iommufd_liveupdate_get_marked(lu->ictx, hwpts);
+	for (i = 0; i < count && !ret; i++)
+		ret = iommufd_liveupdate_preserve_hwpt(lu, hwpts[i], files);
+	if (ret) {
+		/* Those that were not preserved still have their reference */
+		for (i = lu->count; i < count; i++)
+			iommufd_hw_pagetable_put(lu->ictx, &hwpts[i]->common);
+		iommufd_liveupdate_unpreserve_all(lu);
+	}
+	kfree(hwpts);
+	lu->ser->count = lu->count;
+
+	return ret;
+}
+
+static bool iommufd_liveupdate_can_preserve(struct liveupdate_file_handler *fh,
+					    struct file *file)
+{
+	struct iommufd_ctx *ictx = iommufd_ctx_from_file(file);
+
+	if (IS_ERR(ictx))
+		return false;
+	iommufd_ctx_put(ictx);
+
+	return true;
+}
+
+static int iommufd_liveupdate_preserve(struct liveupdate_file_op_args *args)
+{
+	struct iommufd_ctx *ictx = args->file->private_data;
+	struct iommufd_liveupdate *lu;
+	u32 count;
+	int ret;
+
+	guard(mutex)(&ictx->liveupdate.lock);
+
+	count = iommufd_liveupdate_get_marked(ictx, NULL);
+	if (!count || count > IOMMUFD_SER_MAX_HWPTS) {
+		pr_warn("an iommufd cannot be preserved: it has %s marked page tables (%pe)\n",
+			count ? "too many" : "no", ERR_PTR(-EINVAL));
+		return -EINVAL;
+	}
+
+	lu = kzalloc_flex(*lu, hwpts, count);
+	if (!lu)
+		return -ENOMEM;
+	lu->ictx = ictx;
+	lu->ser = kho_alloc_preserve(struct_size(lu->ser, hwpts, count));
+	if (IS_ERR(lu->ser)) {
+		ret = PTR_ERR(lu->ser);
+		goto err_free;
+	}
+
+	ret = iommufd_liveupdate_preserve_marked(lu, args->files);
+	if (ret)
+		goto err_free_ser;
+
+	ictx->liveupdate.preserved = true;
+	args->serialized_data = virt_to_phys(lu->ser);
+	args->private_data = lu;
+	pr_info("preserved %u page tables\n", lu->count);
+
+	return 0;
+
+err_free_ser:
+	kho_unpreserve_free(lu->ser);
+err_free:
+	kfree(lu);
+	return ret;
+}
+
+static void iommufd_liveupdate_unpreserve(struct liveupdate_file_op_args *args)
+{
+	struct iommufd_liveupdate *lu = args->private_data;
+
+	guard(mutex)(&lu->ictx->liveupdate.lock);
+
+	iommufd_liveupdate_unpreserve_all(lu);
+	lu->ictx->liveupdate.preserved = false;
+	kho_unpreserve_free(lu->ser);
+	kfree(lu);
+}
+
+/* --- incoming ----------------------------------------------------------------- */
+
+static struct iommufd_hwpt_restored *
+iommufd_to_restored(struct iommufd_object *obj)
+{
+	if (obj->type != IOMMUFD_OBJ_HWPT_RESTORED)
+		return NULL;
+
+	return container_of(obj, struct iommufd_hwpt_restored, common.obj);
+}
+
+/* Destroyed by hand, with its last device, or with the iommufd */
+void iommufd_hwpt_restored_destroy(struct iommufd_object *obj)
+{
+	struct iommufd_hwpt_restored *hwpt = iommufd_to_restored(obj);
+
+	pr_info("page table %u (token %#llx) of the previous kernel is freed\n",
+		obj->id, hwpt->token);
+	iommu_liveupdate_free_domain(hwpt->common.domain);
+}
+
+/* A device left an HWPT. If it is a restored one, its reference is put here. */
+bool iommufd_liveupdate_put(struct iommufd_ctx *ictx,
+			    struct iommufd_hw_pagetable *hwpt)
+{
+	if (!iommufd_to_restored(&hwpt->obj))
+		return false;
+
+	/* Devices that are not bound yet have no reference, but are attached */
+	if (iommu_liveupdate_domain_busy(hwpt->domain))
+		refcount_dec(&hwpt->obj.users);
+	else
+		iommufd_object_put_and_try_destroy(ictx, &hwpt->obj);
+
+	return true;
+}
+
+/* May user space not destroy this object? */
+bool iommufd_liveupdate_busy(struct iommufd_ctx *ictx, u32 id)
+{
+	struct iommufd_object *obj;
+	bool busy;
+
+	obj = iommufd_get_object(ictx, id, IOMMUFD_OBJ_HWPT_RESTORED);
+	if (IS_ERR(obj))
+		return false;
+	busy = iommu_liveupdate_domain_busy(iommufd_to_restored(obj)->common.domain);
+	iommufd_put_object(ictx, obj);
+
+	return busy;
+}
+
+static int iommufd_liveupdate_restore_hwpt(struct iommufd_ctx *ictx,
+					   const struct iommufd_hwpt_ser *ser)
+{
+	struct iommu_domain *domain;
+	struct iommufd_hwpt_restored *hwpt;
+
+	/* Its devices are not there any more: nothing is attached to it */
+	domain = iommu_liveupdate_restored_domain(ser->domain);
+	if (!domain)
+		return 0;
+
+	/* One HWPT for one domain */
+	if (domain->cookie_type != IOMMU_COOKIE_NONE)
+		return -EINVAL;
+
+	hwpt = __iommufd_object_alloc(ictx, hwpt, IOMMUFD_OBJ_HWPT_RESTORED,
+				      common.obj);
+	if (IS_ERR(hwpt))
+		return PTR_ERR(hwpt);
+
+	hwpt->common.domain = domain;
+	hwpt->token = ser->token;
+	domain->iommufd_hwpt = &hwpt->common;
+	domain->cookie_type = IOMMU_COOKIE_IOMMUFD;
+	iommufd_object_finalize(ictx, &hwpt->common.obj);
+
+	return 0;
+}
+
+/* Retrieve failed half-way: the domains go on without HWPTs. */
+static void iommufd_liveupdate_forget(struct iommufd_ctx *ictx)
+{
+	struct iommufd_hwpt_restored *hwpt;
+	struct iommufd_object *obj;
+	unsigned long index;
+
+	xa_for_each(&ictx->objects, index, obj) {
+		hwpt = iommufd_to_restored(obj);
+		if (WARN_ON(!hwpt))
+			continue;
+		hwpt->common.domain->cookie_type = IOMMU_COOKIE_NONE;
+		xa_erase(&ictx->objects, index);
+		kfree(hwpt);
+	}
+}
+
+static int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args)
+{
+	const struct iommufd_ser *ser = phys_to_virt(args->serialized_data);
+	struct iommufd_ctx *ictx;
+	struct file *file;
+	int ret = 0;
+
+	if (!ser->count || ser->count > IOMMUFD_SER_MAX_HWPTS || ser->reserved) {
+		pr_err("handover data of an iommufd is broken\n");
+		return -EINVAL;
+	}
+
+	file = iommufd_liveupdate_open();
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	ictx = file->private_data;
+
+	for (u32 i = 0; i < ser->count && !ret; i++)
+		ret = iommufd_liveupdate_restore_hwpt(ictx, &ser->hwpts[i]);
+	if (ret) {
+		iommufd_liveupdate_forget(ictx);
+		fput(file);
+		return ret;
+	}
+
+	args->file = file;
+	pr_info("retrieved an iommufd with %u page tables\n", ser->count);
+
+	return 0;
+}
+
+static bool iommufd_liveupdate_can_finish(struct liveupdate_file_op_args *args)
+{
+	const struct iommufd_ser *ser = phys_to_virt(args->serialized_data);
+	struct iommu_domain *domain;
+
+	for (u32 i = 0; i < ser->count; i++) {
+		domain = iommu_liveupdate_restored_domain(ser->hwpts[i].domain);
+		if (domain && iommu_liveupdate_domain_busy(domain)) {
+			pr_warn("cannot be finished: a device is still attached to page table %#llx of the previous kernel\n",
+				ser->hwpts[i].token);
+			return false;
+		}
+	}
+
+	return true;
+}
+
+static void iommufd_liveupdate_finish(struct liveupdate_file_op_args *args)
+{
+	kho_restore_free(phys_to_virt(args->serialized_data));
+}
+
+/* ioctl(IOMMU_HWPT_LIVEUPDATE_FIND), see the uapi header */
+int iommufd_liveupdate_find(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_hwpt_liveupdate_find *cmd = ucmd->cmd;
+	struct iommufd_ctx *ictx = ucmd->ictx;
+	struct iommufd_hwpt_restored *hwpt;
+	struct iommufd_object *obj;
+	unsigned long index;
+	int ret = -ENOENT;
+
+	if (cmd->flags || cmd->__reserved)
+		return -EOPNOTSUPP;
+
+	xa_lock(&ictx->objects);
+	xa_for_each(&ictx->objects, index, obj) {
+		hwpt = iommufd_to_restored(obj);
+		if (!hwpt || hwpt->token != cmd->token)
+			continue;
+		cmd->out_hwpt_id = obj->id;
+		ret = 0;
+	}
+	xa_unlock(&ictx->objects);
+
+	return ret ?: iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+}
+
+/* The restored HWPT that a device is attached to, with a reference to use it */
+static struct iommufd_hw_pagetable *
+iommufd_liveupdate_get_hwpt(struct iommufd_ctx *ictx, struct device *dev)
+{
+	struct iommu_domain *domain = iommu_get_domain_for_dev(dev);
+	struct iommufd_hw_pagetable *found = NULL;
+	struct iommufd_hwpt_restored *hwpt;
+	struct iommufd_object *obj;
+	unsigned long index;
+
+	xa_lock(&ictx->objects);
+	xa_for_each(&ictx->objects, index, obj) {
+		hwpt = iommufd_to_restored(obj);
+		if (!hwpt || hwpt->common.domain != domain ||
+		    !iommufd_lock_obj(obj))
+			continue;
+		found = &hwpt->common;
+		break;
+	}
+	xa_unlock(&ictx->objects);
+
+	return found;
+}
+
+/* iommu_device_claim_dma_owner(), also for a device whose DMA goes on */
+int iommufd_liveupdate_claim(struct iommufd_ctx *ictx, struct device *dev)
+{
+	struct iommufd_hw_pagetable *hwpt;
+	int ret;
+
+	if (!iommu_liveupdate_owns(dev))
+		return iommu_device_claim_dma_owner(dev, ictx);
+
+	hwpt = iommufd_liveupdate_get_hwpt(ictx, dev);
+	if (!hwpt) {
+		dev_warn(dev, "live update: can only be bound to the iommufd that was preserved with it (%pe)\n",
+			 ERR_PTR(-EPERM));
+		return -EPERM;
+	}
+
+	ret = iommu_liveupdate_claim(dev, ictx);
+	iommufd_put_object(ictx, &hwpt->obj);
+
+	return ret;
+}
+
+/**
+ * iommufd_liveupdate_attach() - Attach a device where it is attached
+ * @idev: Device that was just bound.
+ *
+ * If its DMA comes from the previous kernel, @idev is attached to its restored
+ * HWPT in this iommufd, without touching the hardware.
+ *
+ * Context: Process context, may sleep.
+ * Return: 1 when it was attached; 0 when it is a device like any other;
+ * -ENOMEM.
+ */
+int iommufd_liveupdate_attach(struct iommufd_device *idev)
+{
+	struct iommufd_hw_pagetable *hwpt;
+	int ret;
+
+	hwpt = iommufd_liveupdate_get_hwpt(idev->ictx, idev->dev);
+	if (!hwpt)
+		return 0;
+
+	ret = iommufd_hw_pagetable_attach(hwpt, idev, IOMMU_NO_PASID);
+	iommufd_put_object(idev->ictx, &hwpt->obj);
+	if (ret)
+		return ret;
+
+	/* As in iommufd_device_attach() */
+	refcount_inc(&idev->obj.users);
+
+	return 1;
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_liveupdate_attach, "IOMMUFD");
+
+/* --- registration ------------------------------------------------------------- */
+
+static const struct liveupdate_file_ops iommufd_liveupdate_file_ops = {
+	.can_preserve = iommufd_liveupdate_can_preserve,
+	.preserve = iommufd_liveupdate_preserve,
+	.unpreserve = iommufd_liveupdate_unpreserve,
+	.retrieve = iommufd_liveupdate_retrieve,
+	.can_finish = iommufd_liveupdate_can_finish,
+	.finish = iommufd_liveupdate_finish,
+	.owner = THIS_MODULE,
+};
+
+static struct liveupdate_file_handler iommufd_liveupdate_handler = {
+	.ops = &iommufd_liveupdate_file_ops,
+	.compatible = IOMMUFD_LIVEUPDATE_COMPATIBLE,
+};
+
+static bool iommufd_liveupdate_registered;
+
+void iommufd_liveupdate_init(void)
+{
+	int ret;
+
+	if (!liveupdate_enabled())
+		return;
+
+	ret = liveupdate_register_file_handler(&iommufd_liveupdate_handler);
+	if (ret)
+		goto err;
+
+	ret = iommu_liveupdate_register(&iommufd_liveupdate_handler);
+	if (ret)
+		goto err_unregister;
+
+	iommufd_liveupdate_registered = true;
+
+	return;
+
+err_unregister:
+	liveupdate_unregister_file_handler(&iommufd_liveupdate_handler);
+err:
+	pr_err("no iommufd can be preserved or retrieved (%pe)\n", ERR_PTR(ret));
+}
+
+void iommufd_liveupdate_exit(void)
+{
+	if (!iommufd_liveupdate_registered)
+		return;
+
+	iommu_liveupdate_unregister(&iommufd_liveupdate_handler);
+	liveupdate_unregister_file_handler(&iommufd_liveupdate_handler);
+}

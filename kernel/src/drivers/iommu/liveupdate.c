@@ -1,0 +1,1126 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+/**
+ * DOC: IOMMU domains in a Live Update
+ *
+ * A device in running mode goes on with its DMA while the kernels change. Its
+ * IOMMU unit goes on translating, through the page table of the domain that the
+ * device is attached to.
+ *
+ * Outgoing: iommufd preserves a domain: the IOMMU driver keeps all pages of its
+ * page table, and iommufd sees to it that nobody changes it any more and that
+ * all memory in it is preserved too. Then a driver (vfio-pci) preserves a
+ * device that is attached to such a domain: with it its whole IOMMU group, which
+ * cannot be attached to anything else until that is undone, and the unit that
+ * translates for it. The lists live in a LUO file-lifecycle-bound object (FLB).
+ * At the jump the IOMMU driver leaves a unit of the list on, with entries for
+ * the devices of the list and for no others; all other units it turns off.
+ *
+ * Incoming: the IOMMU driver finds its unit in the list when it is initialized,
+ * and takes over the tables as they are. When the IOMMU group of a device is
+ * set up that is in the list and that the PCI core knows again, then the group
+ * starts its life attached to the restored domain: it gets neither its default
+ * nor a blocking domain. The live update is the owner of its DMA, so that
+ * nobody else can have it, until iommufd claims the group for the iommufd that
+ * was preserved with it.
+ *
+ * The first law is that no device ever reaches memory that is not its own. What
+ * is restored stays as it is until it is freed, and that is when no device is
+ * attached any more. Where the incoming kernel cannot take over (broken data, no
+ * memory, another mode of the unit), the devices would go on with their DMA
+ * and nobody would know where: it panics.
+ *
+ * Locking: iommu_liveupdate_lock guards the lists. It is taken inside of the
+ * lock of an IOMMU group. LUO's lock of the FLB is taken outside of it.
+ */
+
+#define pr_fmt(fmt) "iommu: live update: " fmt
+
+#include <linux/cleanup.h>
+#include <linux/generic_pt/iommu.h>
+#include <linux/io.h>
+#include <linux/iommu.h>
+#include <linux/iommu_liveupdate.h>
+#include <linux/kexec_handover.h>
+#include <linux/liveupdate.h>
+#include <linux/memcontrol.h>
+#include <linux/mutex.h>
+#include <linux/pci.h>
+#include <linux/pci_liveupdate.h>
+#include <linux/slab.h>
+#include <linux/vmstat.h>
+#include <linux/xarray.h>
+
+#include "iommu-pages.h"
+#include "iommu-priv.h"
+#include "liveupdate.h"
+
+/**
+ * struct iommu_liveupdate_domain - A domain that goes to the next kernel.
+ * @index:   Its place in the list.
+ * @devices: How many preserved groups are attached to it.
+ * @files:   Files of the session that it belongs to.
+ */
+struct iommu_liveupdate_domain {
+	u32 index;
+	u32 devices;
+	const struct luo_file_set *files;
+};
+
+static DEFINE_MUTEX(iommu_liveupdate_lock);
+
+/* What goes to the next kernel; NULL when nothing does */
+static struct iommu_ser *iommu_liveupdate_outgoing;
+
+/* Domains that go to the next kernel: iommu_liveupdate_domain by iommu_domain */
+static DEFINE_XARRAY(iommu_liveupdate_preserved);
+
+/* Domains that came from the previous kernel: iommu_domain by index */
+static DEFINE_XARRAY(iommu_liveupdate_restored);
+
+/* The owner of groups that came from the previous kernel */
+static char iommu_liveupdate_owner;
+
+/* --- lists ------------------------------------------------------------------ */
+
+static void *iommu_array(const struct iommu_array_ser *array)
+{
+	return phys_to_virt(array->base);
+}
+
+static struct iommu_domain_ser *iommu_ser_domain(const struct iommu_ser *ser,
+						 u32 index)
+{
+	return (struct iommu_domain_ser *)iommu_array(&ser->domains) + index;
+}
+
+static struct iommu_dev_ser *iommu_ser_device(const struct iommu_ser *ser,
+					      u32 index)
+{
+	return (struct iommu_dev_ser *)iommu_array(&ser->devices) + index;
+}
+
+static struct iommu_unit_ser *iommu_ser_unit(const struct iommu_ser *ser,
+					     u32 index)
+{
+	return (struct iommu_unit_ser *)iommu_array(&ser->units) + index;
+}
+
+static int iommu_array_init(struct iommu_array_ser *array, size_t size)
+{
+	void *base = kho_alloc_preserve(PAGE_SIZE);
+
+	if (IS_ERR(base))
+		return PTR_ERR(base);
+
+	array->base = virt_to_phys(base);
+	array->capacity = PAGE_SIZE / size;
+
+	return 0;
+}
+
+/* Make room for one more entry at the end. */
+static int iommu_array_grow(struct iommu_array_ser *array, size_t size)
+{
+	void *base;
+
+	if (array->count < array->capacity)
+		return 0;
+	if (array->capacity >= IOMMU_SER_MAX_CAPACITY / 2)
+		return -ENOSPC;
+
+	base = kho_alloc_preserve(2 * array->capacity * size);
+	if (IS_ERR(base))
+		return PTR_ERR(base);
+
+	memcpy(base, iommu_array(array), array->count * size);
+	kho_unpreserve_free(iommu_array(array));
+	array->base = virt_to_phys(base);
+	array->capacity *= 2;
+
+	return 0;
+}
+
+static int iommu_ser_add_domain(struct iommu_ser *ser, u32 *index)
+{
+	for (*index = 0; *index < ser->domains.count; (*index)++) {
+		if (!iommu_ser_domain(ser, *index)->format)
+			return 0;
+	}
+
+	return iommu_array_grow(&ser->domains, sizeof(struct iommu_domain_ser));
+}
+
+static int iommu_ser_add_device(struct iommu_ser *ser, u32 *index)
+{
+	for (*index = 0; *index < ser->devices.count; (*index)++) {
+		if (!iommu_ser_device(ser, *index)->state)
+			return 0;
+	}
+
+	return iommu_array_grow(&ser->devices, sizeof(struct iommu_dev_ser));
+}
+
+static int iommu_ser_add_unit(struct iommu_ser *ser, u32 *index)
+{
+	for (*index = 0; *index < ser->units.count; (*index)++) {
+		if (!iommu_ser_unit(ser, *index)->type)
+			return 0;
+	}
+
+	return iommu_array_grow(&ser->units, sizeof(struct iommu_unit_ser));
+}
+
+static struct iommu_dev_ser *iommu_ser_find_device(const struct iommu_ser *ser,
+						   u32 segment, u16 bdf)
+{
+	for (u32 i = 0; i < ser->devices.count; i++) {
+		struct iommu_dev_ser *entry = iommu_ser_device(ser, i);
+
+		if (entry->state && entry->segment == segment &&
+		    entry->bdf == bdf)
+			return entry;
+	}
+
+	return NULL;
+}
+
+static struct iommu_unit_ser *iommu_ser_find_unit(const struct iommu_ser *ser,
+						  u64 id)
+{
+	for (u32 i = 0; i < ser->units.count; i++) {
+		struct iommu_unit_ser *unit = iommu_ser_unit(ser, i);
+
+		if (unit->type && unit->id == id)
+			return unit;
+	}
+
+	return NULL;
+}
+
+/* --- the FLB ---------------------------------------------------------------- */
+
+static void iommu_ser_free(struct iommu_ser *ser, void (*free)(void *mem))
+{
+	if (ser->domains.base)
+		free(iommu_array(&ser->domains));
+	if (ser->devices.base)
+		free(iommu_array(&ser->devices));
+	if (ser->units.base)
+		free(iommu_array(&ser->units));
+	free(ser);
+}
+
+static int iommu_flb_preserve(struct liveupdate_flb_op_args *args)
+{
+	struct iommu_ser *ser = kho_alloc_preserve(sizeof(*ser));
+	int ret;
+
+	if (IS_ERR(ser))
+		return PTR_ERR(ser);
+
+	ret = iommu_array_init(&ser->domains, sizeof(struct iommu_domain_ser));
+	if (!ret)
+		ret = iommu_array_init(&ser->devices,
+				       sizeof(struct iommu_dev_ser));
+	if (!ret)
+		ret = iommu_array_init(&ser->units,
+				       sizeof(struct iommu_unit_ser));
+	if (ret) {
+		iommu_ser_free(ser, kho_unpreserve_free);
+		return ret;
+	}
+
+	scoped_guard(mutex, &iommu_liveupdate_lock)
+		iommu_liveupdate_outgoing = ser;
+	args->obj = ser;
+	args->data = virt_to_phys(ser);
+
+	return 0;
+}
+
+static void iommu_flb_unpreserve(struct liveupdate_flb_op_args *args)
+{
+	scoped_guard(mutex, &iommu_liveupdate_lock)
+		iommu_liveupdate_outgoing = NULL;
+	iommu_ser_free(args->obj, kho_unpreserve_free);
+}
+
+static bool iommu_array_valid(const struct iommu_array_ser *array)
+{
+	return array->base && IS_ALIGNED(array->base, PAGE_SIZE) &&
+	       array->count <= array->capacity &&
+	       array->capacity <= IOMMU_SER_MAX_CAPACITY;
+}
+
+static bool iommu_domain_valid(const struct iommu_domain_ser *domain)
+{
+	switch (domain->format) {
+	case IOMMU_SER_FORMAT_NONE:
+		return true;
+	case IOMMU_SER_FORMAT_VTDSS:
+	case IOMMU_SER_FORMAT_X86_64:
+		return domain->top && IS_ALIGNED(domain->top, PAGE_SIZE) &&
+		       domain->levels >= 3 && domain->levels <= 5 &&
+		       !(domain->flags & ~IOMMU_SER_DOMAIN_FLAGS) &&
+		       !domain->reserved;
+	default:
+		return false;
+	}
+}
+
+static bool iommu_unit_valid(const struct iommu_unit_ser *unit)
+{
+	return unit->type == IOMMU_SER_UNIT_NONE ||
+	       (unit->type <= IOMMU_SER_UNIT_VTD_SCALABLE && unit->root &&
+		IS_ALIGNED(unit->root, PAGE_SIZE));
+}
+
+static bool iommu_dev_valid(const struct iommu_ser *ser,
+			    const struct iommu_dev_ser *entry)
+{
+	if (entry->state == IOMMU_SER_DEV_NONE)
+		return true;
+
+	return entry->state == IOMMU_SER_DEV_RUNNING && !entry->reserved &&
+	       entry->domain < ser->domains.count &&
+	       iommu_ser_domain(ser, entry->domain)->format &&
+	       entry->unit < ser->units.count &&
+	       iommu_ser_unit(ser, entry->unit)->type;
+}
+
+static bool iommu_ser_valid(const struct iommu_ser *ser)
+{
+	bool valid = iommu_array_valid(&ser->domains) &&
+		     iommu_array_valid(&ser->devices) &&
+		     iommu_array_valid(&ser->units);
+
+	for (u32 i = 0; valid && i < ser->domains.count; i++)
+		valid = iommu_domain_valid(iommu_ser_domain(ser, i));
+	for (u32 i = 0; valid && i < ser->units.count; i++)
+		valid = iommu_unit_valid(iommu_ser_unit(ser, i));
+	for (u32 i = 0; valid && i < ser->devices.count; i++)
+		valid = iommu_dev_valid(ser, iommu_ser_device(ser, i));
+
+	return valid;
+}
+
+static int iommu_flb_retrieve(struct liveupdate_flb_op_args *args)
+{
+	struct iommu_ser *ser = phys_to_virt(args->data);
+
+	if (!iommu_ser_valid(ser)) {
+		pr_err("handover data is broken\n");
+		return -EINVAL;
+	}
+
+	args->obj = ser;
+
+	return 0;
+}
+
+static void iommu_flb_finish(struct liveupdate_flb_op_args *args)
+{
+	struct iommu_domain *domain;
+	unsigned long index;
+
+	/* Of devices that went away without being taken over */
+	xa_for_each(&iommu_liveupdate_restored, index, domain) {
+		if (!WARN_ON(iommu_liveupdate_domain_busy(domain)))
+			iommu_liveupdate_free_domain(domain);
+	}
+
+	iommu_ser_free(args->obj, kho_restore_free);
+}
+
+static const struct liveupdate_flb_ops iommu_flb_ops = {
+	.preserve = iommu_flb_preserve,
+	.unpreserve = iommu_flb_unpreserve,
+	.retrieve = iommu_flb_retrieve,
+	.finish = iommu_flb_finish,
+	.owner = THIS_MODULE,
+};
+
+static struct liveupdate_flb iommu_liveupdate_flb = {
+	.ops = &iommu_flb_ops,
+	.compatible = IOMMU_LIVEUPDATE_COMPATIBLE,
+};
+
+/**
+ * iommu_liveupdate_register() - Make files known that need preserved domains
+ * @fh: File handler of iommufd or of a driver, registered with LUO.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, or what liveupdate_register_flb() returns: -EOPNOTSUPP when live
+ * update is off, -ENOMEM, -EEXIST, -ENOSPC.
+ */
+int iommu_liveupdate_register(struct liveupdate_file_handler *fh)
+{
+	return liveupdate_register_flb(fh, &iommu_liveupdate_flb);
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_register);
+
+/**
+ * iommu_liveupdate_unregister() - Undo iommu_liveupdate_register()
+ * @fh: File handler that was registered.
+ *
+ * Context: Process context, may sleep.
+ */
+void iommu_liveupdate_unregister(struct liveupdate_file_handler *fh)
+{
+	liveupdate_unregister_flb(fh, &iommu_liveupdate_flb);
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_unregister);
+
+/* --- outgoing: domains ------------------------------------------------------ */
+
+/**
+ * iommu_liveupdate_can_preserve_domain() - Does the IOMMU's driver take part?
+ * @domain: Paging domain.
+ *
+ * Context: Any context.
+ * Return: true if it does.
+ */
+bool iommu_liveupdate_can_preserve_domain(struct iommu_domain *domain)
+{
+	return domain->owner && domain->owner->liveupdate;
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_can_preserve_domain);
+
+static int iommu_liveupdate_add_domain(struct iommu_ser *ser,
+				       struct iommu_domain *domain,
+				       struct iommu_liveupdate_domain *lu)
+{
+	struct iommu_domain_ser *entry;
+	int ret;
+
+	ret = iommu_ser_add_domain(ser, &lu->index);
+	if (ret)
+		return ret;
+
+	ret = xa_insert(&iommu_liveupdate_preserved, (unsigned long)domain, lu,
+			GFP_KERNEL);
+	if (ret)
+		return ret;
+
+	entry = iommu_ser_domain(ser, lu->index);
+	memset(entry, 0, sizeof(*entry));
+	ret = domain->owner->liveupdate->domain_preserve(domain, entry);
+	if (ret) {
+		memset(entry, 0, sizeof(*entry));
+		xa_erase(&iommu_liveupdate_preserved, (unsigned long)domain);
+		return ret;
+	}
+
+	ser->domains.count = max(ser->domains.count, lu->index + 1);
+
+	return 0;
+}
+
+/**
+ * iommu_liveupdate_preserve_domain() - Keep a domain for the next kernel
+ * @domain: Paging domain that iommu_liveupdate_can_preserve_domain().
+ * @files:  Files of the session, from the arguments of the caller's preserve().
+ *          Devices that are attached to it belong to the same session.
+ * @index:  Where to put the domain's place in the list.
+ *
+ * The caller is in the preserve() of a file whose handler it registered with
+ * iommu_liveupdate_register(), and until iommu_liveupdate_unpreserve_domain()
+ * it keeps @domain from being freed, mapped and unmapped. It has made sure that
+ * all memory that @domain maps is preserved, and stays so.
+ *
+ * The time that it takes grows with the number of tables in the page table.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0; -EOPNOTSUPP for a domain of a kind that cannot be preserved;
+ * -ENOSPC or -ENOMEM when there is no room; -EBUSY when it is preserved;
+ * -ENOENT when called outside of a file's preserve().
+ */
+int iommu_liveupdate_preserve_domain(struct iommu_domain *domain,
+				     const struct luo_file_set *files,
+				     u32 *index)
+{
+	struct iommu_liveupdate_domain *lu;
+	void *ser;
+	int ret;
+
+	lu = kzalloc_obj(*lu);
+	if (!lu)
+		return -ENOMEM;
+	lu->files = files;
+
+	ret = liveupdate_flb_get_outgoing(&iommu_liveupdate_flb, &ser);
+	if (ret)
+		goto err_free;
+
+	scoped_guard(mutex, &iommu_liveupdate_lock)
+		ret = iommu_liveupdate_add_domain(ser, domain, lu);
+	liveupdate_flb_put_outgoing(&iommu_liveupdate_flb);
+	if (ret)
+		goto err_free;
+
+	*index = lu->index;
+
+	return 0;
+
+err_free:
+	kfree(lu);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_preserve_domain);
+
+/**
+ * iommu_liveupdate_unpreserve_domain() - Undo iommu_liveupdate_preserve_domain()
+ * @domain: Domain that was preserved. No device that is attached to it is.
+ *
+ * Context: Process context, may sleep.
+ */
+void iommu_liveupdate_unpreserve_domain(struct iommu_domain *domain)
+{
+	struct iommu_liveupdate_domain *lu;
+	struct iommu_domain_ser *entry;
+
+	guard(mutex)(&iommu_liveupdate_lock);
+
+	lu = xa_erase(&iommu_liveupdate_preserved, (unsigned long)domain);
+	if (WARN_ON(!lu || lu->devices))
+		return;
+
+	domain->owner->liveupdate->domain_unpreserve(domain);
+	entry = iommu_ser_domain(iommu_liveupdate_outgoing, lu->index);
+	memset(entry, 0, sizeof(*entry));
+	kfree(lu);
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_unpreserve_domain);
+
+/* --- outgoing: devices and units -------------------------------------------- */
+
+static int iommu_liveupdate_check_group(struct iommu_group *group,
+					const char **why)
+{
+	struct iommu_liveupdate_domain *lu;
+	unsigned long pasid = IOMMU_NO_PASID;
+	struct group_device *gdev;
+	int ret;
+
+	lockdep_assert_held(&group->mutex);
+
+	*why = "its page table is not preserved";
+	lu = xa_load(&iommu_liveupdate_preserved, (unsigned long)group->domain);
+	if (!lu)
+		return -ENOENT;
+
+	*why = "it uses PASIDs";
+	if (xa_find_after(&group->pasid_array, &pasid, ULONG_MAX, XA_PRESENT))
+		return -EOPNOTSUPP;
+
+	*why = "it is being reset";
+	if (group->recovery_cnt)
+		return -EBUSY;
+
+	for_each_group_device(group, gdev) {
+		ret = group->domain->owner->liveupdate->device_check(gdev->dev,
+								     why);
+		if (ret)
+			return ret;
+	}
+
+	return 0;
+}
+
+/**
+ * iommu_liveupdate_check_device() - Can a device's DMA go on in an update now?
+ * @dev: Device, owned by the caller.
+ * @why: Where to put what is against it.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, or the error with which iommu_liveupdate_preserve_device() would
+ * refuse: -ENODEV without an IOMMU, -ENOENT when the domain that it is attached
+ * to is not preserved, -EOPNOTSUPP when something about it stands against it,
+ * -EBUSY while it is being reset.
+ */
+int iommu_liveupdate_check_device(struct device *dev, const char **why)
+{
+	struct iommu_group *group = dev->iommu_group;
+
+	*why = "no IOMMU translates for it";
+	if (!group)
+		return -ENODEV;
+
+	guard(mutex)(&group->mutex);
+	guard(mutex)(&iommu_liveupdate_lock);
+
+	return iommu_liveupdate_check_group(group, why);
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_check_device);
+
+static int iommu_liveupdate_get_unit(struct iommu_ser *ser,
+				     const struct iommu_liveupdate_ops *ops,
+				     struct device *dev, u32 *index)
+{
+	struct iommu_unit_ser template = {}, *unit;
+	int ret;
+
+	ops->device_unit(dev, &template);
+	unit = iommu_ser_find_unit(ser, template.id);
+	if (unit) {
+		unit->devices++;
+		*index = unit - iommu_ser_unit(ser, 0);
+		return 0;
+	}
+
+	ret = iommu_ser_add_unit(ser, index);
+	if (ret)
+		return ret;
+
+	ret = ops->unit_preserve(&template);
+	if (ret)
+		return ret;
+
+	template.devices = 1;
+	*iommu_ser_unit(ser, *index) = template;
+	ser->units.count = max(ser->units.count, *index + 1);
+
+	return 0;
+}
+
+static void iommu_liveupdate_put_unit(struct iommu_ser *ser,
+				      const struct iommu_liveupdate_ops *ops,
+				      u32 index)
+{
+	struct iommu_unit_ser *unit = iommu_ser_unit(ser, index);
+
+	if (--unit->devices)
+		return;
+
+	ops->unit_unpreserve(unit);
+	memset(unit, 0, sizeof(*unit));
+}
+
+static int iommu_liveupdate_add_device(struct iommu_ser *ser,
+				       struct device *dev, u32 domain)
+{
+	const struct iommu_liveupdate_ops *ops = dev_iommu_ops(dev)->liveupdate;
+	struct pci_dev *pdev = to_pci_dev(dev);
+	u32 index, unit;
+	int ret;
+
+	ret = iommu_ser_add_device(ser, &index);
+	if (ret)
+		return ret;
+
+	ret = iommu_liveupdate_get_unit(ser, ops, dev, &unit);
+	if (ret)
+		return ret;
+
+	ret = ops->device_preserve(dev, iommu_ser_unit(ser, unit));
+	if (ret) {
+		iommu_liveupdate_put_unit(ser, ops, unit);
+		return ret;
+	}
+
+	*iommu_ser_device(ser, index) = (struct iommu_dev_ser) {
+		.segment = pci_domain_nr(pdev->bus),
+		.bdf = pci_dev_id(pdev),
+		.state = IOMMU_SER_DEV_RUNNING,
+		.domain = domain,
+		.unit = unit,
+	};
+	ser->devices.count = max(ser->devices.count, index + 1);
+
+	return 0;
+}
+
+static void iommu_liveupdate_remove_device(struct iommu_ser *ser,
+					   struct device *dev)
+{
+	const struct iommu_liveupdate_ops *ops = dev_iommu_ops(dev)->liveupdate;
+	struct pci_dev *pdev = to_pci_dev(dev);
+	struct iommu_dev_ser *entry;
+
+	entry = iommu_ser_find_device(ser, pci_domain_nr(pdev->bus),
+				      pci_dev_id(pdev));
+	if (!entry)
+		return;
+
+	ops->device_unpreserve(dev, iommu_ser_unit(ser, entry->unit));
+	iommu_liveupdate_put_unit(ser, ops, entry->unit);
+	memset(entry, 0, sizeof(*entry));
+}
+
+static int iommu_liveupdate_add_group(struct iommu_ser *ser,
+				      struct iommu_group *group,
+				      const struct luo_file_set *files,
+				      const char **why)
+{
+	struct iommu_liveupdate_domain *lu;
+	struct group_device *gdev;
+	int ret;
+
+	ret = iommu_liveupdate_check_group(group, why);
+	if (ret)
+		return ret;
+
+	lu = xa_load(&iommu_liveupdate_preserved, (unsigned long)group->domain);
+	*why = "its page table is preserved in another session";
+	if (lu->files != files)
+		return -ENOENT;
+
+	*why = "no room in the handover data";
+	for_each_group_device(group, gdev) {
+		ret = iommu_liveupdate_add_device(ser, gdev->dev, lu->index);
+		if (ret)
+			goto err_remove;
+	}
+
+	lu->devices++;
+	group->liveupdate_preserved = true;
+
+	return 0;
+
+err_remove:
+	for_each_group_device(group, gdev)
+		iommu_liveupdate_remove_device(ser, gdev->dev);
+	return ret;
+}
+
+/**
+ * iommu_liveupdate_preserve_device() - Let a device's DMA go on in an update
+ * @dev:   PCI device, owned by the caller, and attached to a preserved domain.
+ * @files: Files of the session, from the arguments of the caller's preserve().
+ * @why:   Where to put what is against it.
+ *
+ * The caller is in the preserve() of a file whose handler it registered with
+ * iommu_liveupdate_register(). The device's group stays attached to its domain
+ * until iommu_liveupdate_unpreserve_device(): attaching it to another gives
+ * -EBUSY.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0; -ENODEV without an IOMMU; -ENOENT when the domain that the device
+ * is attached to is not preserved, or not in this session; -EOPNOTSUPP when
+ * something about the device stands against it; -EBUSY while it is being reset;
+ * -ENOSPC or -ENOMEM when there is no room.
+ */
+int iommu_liveupdate_preserve_device(struct device *dev,
+				     const struct luo_file_set *files,
+				     const char **why)
+{
+	struct iommu_group *group = dev->iommu_group;
+	void *ser;
+	int ret;
+
+	*why = "no IOMMU translates for it";
+	if (!group)
+		return -ENODEV;
+
+	*why = "no handover data";
+	ret = liveupdate_flb_get_outgoing(&iommu_liveupdate_flb, &ser);
+	if (ret)
+		return ret;
+
+	scoped_guard(mutex, &group->mutex) {
+		guard(mutex)(&iommu_liveupdate_lock);
+		ret = iommu_liveupdate_add_group(ser, group, files, why);
+	}
+	liveupdate_flb_put_outgoing(&iommu_liveupdate_flb);
+
+	return ret;
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_preserve_device);
+
+/**
+ * iommu_liveupdate_unpreserve_device() - Undo iommu_liveupdate_preserve_device()
+ * @dev: Device that was preserved.
+ *
+ * Context: Process context, may sleep.
+ */
+void iommu_liveupdate_unpreserve_device(struct device *dev)
+{
+	struct iommu_group *group = dev->iommu_group;
+	struct iommu_liveupdate_domain *lu;
+	struct group_device *gdev;
+
+	guard(mutex)(&group->mutex);
+	guard(mutex)(&iommu_liveupdate_lock);
+
+	if (WARN_ON(!group->liveupdate_preserved))
+		return;
+
+	for_each_group_device(group, gdev)
+		iommu_liveupdate_remove_device(iommu_liveupdate_outgoing,
+					       gdev->dev);
+	lu = xa_load(&iommu_liveupdate_preserved, (unsigned long)group->domain);
+	if (!WARN_ON(!lu))
+		lu->devices--;
+	group->liveupdate_preserved = false;
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_unpreserve_device);
+
+/**
+ * iommu_liveupdate_outgoing_unit() - Does a unit stay on?
+ * @id: Physical address of its registers.
+ *
+ * Context: At the jump, when nothing else runs.
+ * Return: its entry in the list, or NULL when no preserved device needs it.
+ */
+const struct iommu_unit_ser *iommu_liveupdate_outgoing_unit(u64 id)
+{
+	if (!iommu_liveupdate_outgoing)
+		return NULL;
+
+	return iommu_ser_find_unit(iommu_liveupdate_outgoing, id);
+}
+
+/**
+ * iommu_liveupdate_for_each_outgoing() - Go through the devices of a unit
+ * @unit: What iommu_liveupdate_outgoing_unit() returned.
+ * @fn:   Called for every preserved device that @unit translates for, with its
+ *        entry in the list, that of its page table, and @data.
+ * @data: For @fn.
+ *
+ * Context: At the jump, when nothing else runs.
+ */
+void iommu_liveupdate_for_each_outgoing(const struct iommu_unit_ser *unit,
+					void (*fn)(const struct iommu_dev_ser *entry,
+						   const struct iommu_domain_ser *domain,
+						   void *data),
+					void *data)
+{
+	const struct iommu_ser *ser = iommu_liveupdate_outgoing;
+
+	for (u32 i = 0; i < ser->devices.count; i++) {
+		struct iommu_dev_ser *entry = iommu_ser_device(ser, i);
+
+		if (entry->state && iommu_ser_unit(ser, entry->unit) == unit)
+			fn(entry, iommu_ser_domain(ser, entry->domain), data);
+	}
+}
+
+/* --- incoming ---------------------------------------------------------------- */
+
+/* The incoming lists, or NULL when nothing is incoming (any more). */
+static struct iommu_ser *iommu_liveupdate_get_incoming(void)
+{
+	void *obj;
+
+	if (liveupdate_flb_get_incoming(&iommu_liveupdate_flb, &obj))
+		return NULL;
+
+	return obj;
+}
+
+static void iommu_liveupdate_put_incoming(void)
+{
+	liveupdate_flb_put_incoming(&iommu_liveupdate_flb);
+}
+
+/**
+ * iommu_liveupdate_incoming_unit() - Did the previous kernel leave a unit on?
+ * @id:   Physical address of its registers.
+ * @unit: Where to put what it said about it.
+ *
+ * Context: Process context, may sleep.
+ * Return: true if it did, and @unit is filled in.
+ */
+bool iommu_liveupdate_incoming_unit(u64 id, struct iommu_unit_ser *unit)
+{
+	struct iommu_ser *ser = iommu_liveupdate_get_incoming();
+	struct iommu_unit_ser *found;
+
+	if (!ser)
+		return false;
+
+	found = iommu_ser_find_unit(ser, id);
+	if (found)
+		*unit = *found;
+	iommu_liveupdate_put_incoming();
+
+	return found;
+}
+
+/**
+ * iommu_liveupdate_incoming_device() - Does a device's DMA come from the
+ *                                      previous kernel?
+ * @dev:   Device.
+ * @entry: Where to put what the previous kernel said about it.
+ *
+ * The PCI core has the last word: it knows whether the device that is there now
+ * is the one that was preserved, and whether it is finished.
+ *
+ * Context: Process context, may sleep.
+ * Return: true if it does, and @entry is filled in.
+ */
+bool iommu_liveupdate_incoming_device(struct device *dev,
+				      struct iommu_dev_ser *entry)
+{
+	struct iommu_dev_ser *found;
+	enum pci_liveupdate_state state;
+	struct iommu_ser *ser;
+	struct pci_dev *pdev;
+
+	if (!dev_is_pci(dev))
+		return false;
+
+	pdev = to_pci_dev(dev);
+	state = pci_liveupdate_incoming(pdev);
+	if (state != PCI_LIVEUPDATE_RUNNING && state != PCI_LIVEUPDATE_BRIDGE)
+		return false;
+
+	ser = iommu_liveupdate_get_incoming();
+	if (!ser)
+		return false;
+
+	found = iommu_ser_find_device(ser, pci_domain_nr(pdev->bus),
+				      pci_dev_id(pdev));
+	if (found)
+		*entry = *found;
+	iommu_liveupdate_put_incoming();
+
+	return found;
+}
+
+static struct iommu_domain *iommu_liveupdate_restore(struct device *dev,
+						     u32 index)
+{
+	const struct iommu_ops *ops = dev_iommu_ops(dev);
+	struct iommu_domain *domain;
+	struct iommu_ser *ser;
+	int ret;
+
+	domain = xa_load(&iommu_liveupdate_restored, index);
+	if (domain)
+		return domain;
+
+	if (!ops->liveupdate)
+		return ERR_PTR(-EOPNOTSUPP);
+
+	ser = iommu_liveupdate_get_incoming();
+	if (!ser)
+		return ERR_PTR(-ENODATA);
+	domain = ops->liveupdate->domain_restore(dev,
+						 iommu_ser_domain(ser, index));
+	iommu_liveupdate_put_incoming();
+	if (IS_ERR(domain))
+		return domain;
+
+	domain->owner = ops;
+	ret = xa_err(xa_store(&iommu_liveupdate_restored, index, domain,
+			      GFP_KERNEL));
+	if (ret)
+		return ERR_PTR(ret);
+
+	return domain;
+}
+
+static int iommu_liveupdate_adopt_group(struct iommu_group *group,
+					struct iommu_domain *domain)
+{
+	struct iommu_dev_ser entry;
+	struct group_device *gdev;
+	int ret;
+
+	for_each_group_device(group, gdev) {
+		if (iommu_liveupdate_incoming_device(gdev->dev, &entry))
+			ret = domain->owner->liveupdate->device_adopt(domain,
+								      gdev->dev);
+		else
+			ret = domain->ops->attach_dev(domain, gdev->dev, NULL);
+		if (ret)
+			return ret;
+	}
+
+	group->domain = domain;
+	group->owner = &iommu_liveupdate_owner;
+	group->owner_cnt = 1;
+
+	return 0;
+}
+
+/*
+ * The group gets its first domain: is it one with a device that is running? Then
+ * it is attached to its restored domain, and true is returned.
+ */
+bool iommu_liveupdate_setup_group(struct iommu_group *group)
+{
+	struct iommu_domain *domain;
+	struct device *dev = NULL;
+	struct iommu_dev_ser entry;
+	struct group_device *gdev;
+	int ret;
+
+	lockdep_assert_held(&group->mutex);
+
+	for_each_group_device(group, gdev) {
+		if (!iommu_liveupdate_incoming_device(gdev->dev, &entry))
+			continue;
+		dev = gdev->dev;
+		break;
+	}
+	if (!dev)
+		return false;
+
+	domain = iommu_liveupdate_restore(dev, entry.domain);
+	ret = PTR_ERR_OR_ZERO(domain);
+	if (!ret)
+		ret = iommu_liveupdate_adopt_group(group, domain);
+	if (ret)
+		panic("iommu: live update: the DMA of %s goes on and cannot be taken over (%pe)\n",
+		      dev_name(dev), ERR_PTR(ret));
+
+	dev_info(dev, "live update: attached to the page table of the previous kernel\n");
+
+	return true;
+}
+
+/* The last device leaves the group, without having been taken over. */
+void iommu_liveupdate_leave_group(struct iommu_group *group)
+{
+	lockdep_assert_held(&group->mutex);
+
+	if (group->owner != &iommu_liveupdate_owner)
+		return;
+
+	/* Just so the core sees what it expects; the device is detached next */
+	group->owner = NULL;
+	group->owner_cnt = 0;
+	group->domain = group->default_domain;
+}
+
+/**
+ * iommu_liveupdate_owns() - Does a device's DMA wait to be taken over?
+ * @dev: Device, owned by the caller.
+ *
+ * Context: Process context, may sleep.
+ * Return: true if the live update owns the DMA of the device's IOMMU group.
+ */
+bool iommu_liveupdate_owns(struct device *dev)
+{
+	struct iommu_group *group = dev->iommu_group;
+
+	if (!group)
+		return false;
+
+	guard(mutex)(&group->mutex);
+
+	return group->owner == &iommu_liveupdate_owner;
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_owns);
+
+/**
+ * iommu_liveupdate_claim() - Take the DMA of a device over
+ * @dev:   Device for which iommu_liveupdate_owns(), owned by the caller.
+ * @owner: As for iommu_device_claim_dma_owner(), which this stands for.
+ *
+ * The device's group stays attached to its restored domain.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, -EPERM when another has claimed it, -EOPNOTSUPP when the IOMMU's
+ * driver has no blocking domain.
+ */
+int iommu_liveupdate_claim(struct device *dev, void *owner)
+{
+	struct iommu_group *group = dev->iommu_group;
+	struct iommu_domain *blocked = dev_iommu_ops(dev)->blocked_domain;
+
+	if (!blocked)
+		return -EOPNOTSUPP;
+
+	guard(mutex)(&group->mutex);
+
+	if (group->owner != &iommu_liveupdate_owner)
+		return -EPERM;
+
+	/* What the group is attached to when iommufd detaches it */
+	group->blocking_domain = blocked;
+	group->owner = owner;
+
+	return 0;
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_claim);
+
+/**
+ * iommu_liveupdate_restored_domain() - A domain that was handed over
+ * @index: Its place in the list.
+ *
+ * Context: Process context, may sleep.
+ * Return: the domain, or NULL when none of its devices is there.
+ */
+struct iommu_domain *iommu_liveupdate_restored_domain(u32 index)
+{
+	return xa_load(&iommu_liveupdate_restored, index);
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_restored_domain);
+
+/**
+ * iommu_liveupdate_is_restored() - Is it a domain that was handed over?
+ * @domain: Any domain.
+ *
+ * Context: Any context.
+ * Return: true if it is.
+ */
+bool iommu_liveupdate_is_restored(struct iommu_domain *domain)
+{
+	struct pt_iommu *pt = iommupt_from_domain(domain);
+
+	return pt && pt->restored;
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_is_restored);
+
+/**
+ * iommu_liveupdate_domain_busy() - Is a device attached to a restored domain?
+ * @domain: Restored domain.
+ *
+ * Context: Process context, may sleep.
+ * Return: true if there is.
+ */
+bool iommu_liveupdate_domain_busy(struct iommu_domain *domain)
+{
+	return domain->owner->liveupdate->domain_busy(domain);
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_domain_busy);
+
+/**
+ * iommu_liveupdate_free_domain() - Free a restored domain
+ * @domain: Restored domain that is not busy.
+ *
+ * Context: Process context, may sleep.
+ */
+void iommu_liveupdate_free_domain(struct iommu_domain *domain)
+{
+	struct iommu_domain *found;
+	unsigned long index;
+
+	xa_for_each(&iommu_liveupdate_restored, index, found) {
+		if (found == domain)
+			xa_erase(&iommu_liveupdate_restored, index);
+	}
+
+	iommu_domain_free(domain);
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_free_domain);
+
+/**
+ * iommu_liveupdate_restore_page() - Take a preserved page of an IOMMU's tables
+ * @phys: Physical address of a folio that the previous kernel preserved.
+ *
+ * From now on it is a page like those of iommu_alloc_pages_node_sz().
+ *
+ * Context: Process context.
+ * Return: its virtual address, or NULL if @phys is not a preserved folio.
+ */
+void *iommu_liveupdate_restore_page(phys_addr_t phys)
+{
+	struct folio *folio = kho_restore_folio(phys);
+	unsigned long pages;
+
+	if (!folio)
+		return NULL;
+
+	pages = folio_nr_pages(folio);
+	folio_ioptdesc(folio)->incoherent = false;
+	mod_node_page_state(folio_pgdat(folio), NR_IOMMU_PAGES, pages);
+	lruvec_stat_mod_folio(folio, NR_SECONDARY_PAGETABLE, pages);
+
+	return folio_address(folio);
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_restore_page);

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+/**
+ * DOC: Preserved memfds under running devices
+ *
+ * A device in running mode reads and writes the folios of memfds while the
+ * kernels change, by way of an IOMMU page table that crosses with it. While the
+ * memfd waits to be retrieved its folios belong to nobody, and nothing can
+ * happen to them. Retrieve makes them page cache: the kernel might now migrate
+ * them, swap them out or free what a user cuts off, and the device would go on
+ * writing to memory that belongs to somebody else.
+ *
+ * So iommufd marks such memfds in the outgoing kernel, and in the incoming one
+ * every folio of a marked memfd is pinned before anybody can find it, and the
+ * file keeps its size and has no holes punched until its session is finished.
+ * That cannot be before the restored page tables are gone. A marked memfd that
+ * was never retrieved cannot be finished, since that would free its folios, and
+ * one whose retrieve fails half-way keeps its memory for good.
+ */
+
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/export.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/io.h>
+#include <linux/liveupdate.h>
+#include <linux/memfd_liveupdate.h>
+#include <linux/pagemap.h>
+#include <linux/sched.h>
+#include <linux/shmem_fs.h>
+
+#include "internal.h"
+
+/**
+ * memfd_liveupdate_mark_dma() - A running device has access to this memfd
+ * @files: Files of the session, from the arguments of the caller's preserve().
+ * @file:  File that is mapped for the device.
+ *
+ * The mark stays until @file is unpreserved: it does no harm without a device.
+ *
+ * Context: Only from within a preserve(), under the session's lock.
+ * Return: 0, or -ENOENT when @file is not a memfd that is preserved in this
+ * session.
+ */
+int memfd_liveupdate_mark_dma(const struct luo_file_set *files,
+			      struct file *file)
+{
+	struct memfd_luo_ser *ser;
+	u64 data;
+	int ret;
+
+	ret = liveupdate_find_file(files, file, MEMFD_LUO_FH_COMPATIBLE, &data);
+	if (ret)
+		return ret;
+
+	ser = phys_to_virt(data);
+	ser->flags |= MEMFD_LUO_FLAG_DMA;
+
+	return 0;
+}
+EXPORT_SYMBOL_GPL(memfd_liveupdate_mark_dma);
+
+/* The folio was just restored, and only the caller knows it. */
+void memfd_liveupdate_pin_folio(struct folio *folio)
+{
+	WARN_ON(try_grab_folio(folio, 1, FOLL_PIN));
+}
+
+/* All folios of this file are pinned: no more changes to which they are. */
+void memfd_liveupdate_hold(struct file *file)
+{
+	struct inode *inode = file_inode(file);
+
+	inode_lock(inode);
+	shmem_freeze(inode, true);
+	inode_unlock(inode);
+}
+
+/* Undo what retrieve did, for a file that is held. */
+void memfd_liveupdate_release(struct file *file)
+{
+	struct inode *inode = file_inode(file);
+	pgoff_t index = 0, end = DIV_ROUND_UP(i_size_read(inode), PAGE_SIZE);
+
+	if (!(SHMEM_I(inode)->flags & SHMEM_F_MAPPING_FROZEN))
+		return;
+
+	while (index < end) {
+		struct folio *folio = filemap_get_folio(inode->i_mapping, index);
+
+		if (WARN_ON_ONCE(IS_ERR(folio))) {
+			index++;
+			continue;
+		}
+		index = folio_next_index(folio);
+		unpin_folio(folio);
+		folio_put(folio);
+		cond_resched();
+	}
+
+	inode_lock(inode);
+	shmem_freeze(inode, false);
+	inode_unlock(inode);
+}
+
+/* A marked memfd that nobody retrieved: its folios are the device's. */
+bool memfd_liveupdate_can_finish(struct liveupdate_file_op_args *args)
+{
+	return args->retrieve_status ||
+	       !memfd_liveupdate_is_dma(phys_to_virt(args->serialized_data));
+}
