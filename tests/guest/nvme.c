@@ -216,9 +216,8 @@ static bool nvme_complete(const struct nvme *nvme, struct nvme_queue *q,
 	return true;
 }
 
-/* Do one admin command and wait for it; returns its status, or an errno. */
-static int nvme_admin_status(const struct nvme *nvme,
-			     const struct nvme_sqe *sqe)
+/* Do one admin command and wait for it. */
+static int nvme_admin(const struct nvme *nvme, const struct nvme_sqe *sqe)
 {
 	uint64_t end = now_ms() + NVME_TIMEOUT_MS;
 	struct nvme_cqe cqe;
@@ -230,17 +229,10 @@ static int nvme_admin_status(const struct nvme *nvme,
 					sqe->opcode);
 		pause_us(50);
 	}
-	return cqe.status >> 1;
-}
-
-/* Likewise, for one that has to succeed. */
-static int nvme_admin(const struct nvme *nvme, const struct nvme_sqe *sqe)
-{
-	int ret = nvme_admin_status(nvme, sqe);
-
-	return ret <= 0 ? ret :
-			  complain(EIO, "admin command %#x: status %#x",
-				   sqe->opcode, ret);
+	if (cqe.status >> 1)
+		return complain(EIO, "admin command %#x: status %#x",
+				sqe->opcode, cqe.status >> 1);
+	return 0;
 }
 
 /* Reset the controller and give it its admin queue. */
@@ -780,8 +772,9 @@ static int cmd_nvme_read_file(const struct arg *a)
 }
 
 /*
- * Let the device write to an address of its own choice. Identify, not a read:
- * QEMU tries a read that cannot be mapped again without end.
+ * Let the device write a page to an address of choice. Identify, not a read:
+ * QEMU tries a read that cannot be mapped again without end. Whether the page
+ * arrived the device does not say.
  */
 static int cmd_nvme_write_to(const struct arg *a)
 {
@@ -793,10 +786,7 @@ static int cmd_nvme_write_to(const struct arg *a)
 	struct nvme nvme;
 	int ret = nvme_use(a[0].o, &nvme);
 
-	if (!ret)
-		ret = nvme_admin_status(&nvme, &sqe);
-	result("%#x", ret);
-	return ret < 0 ? ret : 0;
+	return ret ? ret : nvme_admin(&nvme, &sqe);
 }
 
 static int cmd_nvme_stop(const struct arg *a)
