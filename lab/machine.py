@@ -161,6 +161,11 @@ class Worker:
             return error.errno
         raise AssertionError(f"{self.name}: {' '.join(map(str, words))}: did not fail")
 
+    def account(self, *words, **options):
+        """Run a command whose values are KEY=NUMBER; returns them as a dictionary."""
+        pairs = (value.split("=") for value in self(*words, **options).values)
+        return {key: int(number, 0) for key, number in pairs}
+
     def kill(self):
         """End the process by SIGKILL and wait until it is gone."""
         self._machine.agent("kill", self.name)
@@ -198,13 +203,15 @@ class Machine:
     """A machine. Use it as a context: it boots on entry, and ends, checked, on exit.
 
     name names its folder build/lab/runs/NAME; kernel and next_kernel are flavours, the second
-    is what kexec() goes to first; append goes to the kernel's command line. marks has times of
-    the host: of the order to jump ("freeze"), of the present kernel's first word ("kernel") and
-    of its agent's ("ready"), and of QEMU's start ("start").
+    is what kexec() goes to first; append goes to the kernel's command line; scalable has VT-d in
+    scalable mode, first_stage with first-stage page tables only. marks has times of the host: of
+    the order to jump ("freeze"), of the previous kernel's last word ("jump"), of the present
+    kernel's first word ("kernel") and of its agent's ("ready"), and of QEMU's start ("start").
+    slow tells whether a kernel is one for debugging, which takes many times as long.
     """
 
     def __init__(self, name, kernel="lab-a", next_kernel=None, *, topology=STANDARD, append="",
-                 memory=None, smp=2, scalable=False, modules=(), icount=False):
+                 memory=None, smp=2, scalable=False, first_stage=False, modules=(), icount=False):
         """Describe a machine; nothing runs yet."""
         self.kernel = Kernel.named(kernel)
         self.next_kernel = Kernel.named(next_kernel or ("lab-b" if kernel == "lab-a" else kernel))
@@ -213,13 +220,15 @@ class Machine:
         self.wires = {}
         self._kernels = tuple(dict.fromkeys((self.kernel, self.next_kernel)))
         self._topology = topology
-        slow = any(kernel.has("KASAN") for kernel in self._kernels)
-        self._append = " ".join([COMMAND_LINE_KASAN] * slow + [append]
+        self.slow = any(kernel.has("KASAN") for kernel in self._kernels)
+        self._append = " ".join([COMMAND_LINE_KASAN] * self.slow + [append]
                                 + [f"lab.modules={','.join(modules)}"] * bool(modules))
-        self._patience = PATIENCE * (4 if slow else 1)
-        self._memory = memory or ("2G" if slow else "1G")
+        self._patience = PATIENCE * (4 if self.slow else 1)
+        self._memory = memory or ("2G" if self.slow else "1G")
         self._smp = smp
-        self._scalable = scalable
+        self._iommu = ",".join(["intel-iommu,intremap=on"]
+                               + ["x-scalable-mode=on"] * (scalable or first_stage)
+                               + ["x-flts=on"] * first_stage)
         self._icount = icount
         self._loaded = None
         self._expected = []
@@ -308,12 +317,11 @@ class Machine:
         # One host thread for all CPUs: with one for each, QEMU 10.0 dies in about one start out
         # of fifty (an assertion in iotlb_to_section) when a CPU sizes a BAR while others run.
         accel = "tcg,thread=single"
-        iommu = "intel-iommu,intremap=on" + (",x-scalable-mode=on" if self._scalable else "")
         command = [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot",
             "-display", "none",
             "-M", "q35,kernel-irqchip=split,sata=off,smbus=off", "-accel", accel, "-cpu", CPU,
-            "-smp", str(self._smp), "-m", self._memory, "-device", iommu,
+            "-smp", str(self._smp), "-m", self._memory, "-device", self._iommu,
             "-kernel", str(self.kernel.image), "-initrd", str(initramfs(self._kernels)),
             "-append", self.command_line("lab.shell" if interactive else ""),
             *arguments(self._topology, Run(self.folder, self._wire)),
@@ -391,11 +399,22 @@ class Machine:
                              self.command_line(append))
         self._loaded = target
 
-    def kexec_go(self, timeout=None):
-        """Jump and wait for the next kernel; raises GuestError when the jump is refused."""
+    def kexec_go(self, timeout=None, look=None):
+        """Jump and wait for the next kernel; raises GuestError when the jump is refused.
+
+        look is called between the kernels, with the machine stopped: the next one has said its
+        first word, and has yet to look for devices.
+        """
         boots = len(self._boots)
         self.marks["freeze"] = time.time()
         self.worker("kexec").start("kexec_go")
+        if look:
+            self._wait(lambda: self.marks.get("kernel", 0) > self.marks["freeze"]
+                       or "kexec" in self._replies,
+                       timeout or self._patience, "the next kernel does not speak")
+            if "kexec" not in self._replies:
+                with self.stopped():
+                    look()
         self._wait(lambda: len(self._boots) > boots or "kexec" in self._replies,
                    timeout or self._patience, "the next kernel does not come up")
         if len(self._boots) == boots:
@@ -404,10 +423,10 @@ class Machine:
             self.kernel, self.next_kernel = self._loaded, self.kernel
         self._wait_boot(boots + 1)
 
-    def kexec(self, append="", timeout=None):
+    def kexec(self, append="", timeout=None, look=None):
         """Load the next kernel and jump into it."""
         self.kexec_load(append)
-        self.kexec_go(timeout)
+        self.kexec_go(timeout, look)
 
     # --- devices ---
 
@@ -443,7 +462,29 @@ class Machine:
                 "[ -d /sys/module/vfio_iommu_type1 ] || modprobe -q vfio_iommu_type1", check=False)
         self.bind(bdf, "vfio-pci")
 
+    def throttle(self, name, iops):
+        """Let a drive read no more than that many times a second; 0: as often as it can."""
+        limits = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_wr"), 0)
+        self._monitor.ask("block_set_io_throttle", device=f"drive-{name}", iops_rd=iops, **limits)
+
     # --- looking at it ---
+
+    @contextlib.contextmanager
+    def stopped(self):
+        """Let the machine's processors stand still."""
+        self._monitor.ask("stop")
+        try:
+            yield
+        finally:
+            self._monitor.ask("cont")
+
+    def memory(self, address, size):
+        """Return some bytes of the machine's memory, by their physical address."""
+        path = self.folder / "memory"
+        self._monitor.ask("pmemsave", val=address, size=size, filename=str(path))
+        data = path.read_bytes()
+        path.unlink()
+        return data
 
     def trace(self, name=None, bdf=None, since=None, until=None):
         """Return events of the trace: of a name, of an address, between two marks (or times)."""
@@ -517,6 +558,8 @@ class Machine:
         now = time.time()
         if "] Linux version " in line:
             self.marks["kernel"] = now
+        if "kexec_core: Starting new kernel" in line:
+            self.marks["jump"] = now
         self._console_log.write(f"[{now - self.marks.get('start', now):8.3f}] {line}\n")
         with self._news:
             self._console_lines.append((now, line))

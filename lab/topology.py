@@ -17,7 +17,7 @@ DRIVE_SIZE = 64 << 20
 
 @dataclass(frozen=True)
 class Nvme:
-    """An NVMe drive; with iops, one that does no more than that many commands a second."""
+    """An NVMe drive; with iops, one that reads no more than that many times a second."""
 
     name: str
     iops: int = 0
@@ -30,7 +30,7 @@ class Nvme:
             file.truncate(self.size)
         drive = f"if=none,id=drive-{self.name},file={image},format=raw,cache=unsafe"
         if self.iops:
-            drive += f",throttling.iops-total={self.iops}"
+            drive += f",throttling.iops-read={self.iops}"
         return ["-drive", drive, "-device",
                 f"nvme,id={self.name},bus={bus},addr=0,drive=drive-{self.name},"
                 f"serial={self.name}"]

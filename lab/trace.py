@@ -4,7 +4,9 @@
 import re
 from dataclasses import dataclass, field
 
+# None of them comes more often than a device is used: one for each command and for each frame.
 EVENTS = (
+    "igb_rx_desc_buff_write",
     "pci_cfg_write",
     "pci_update_mappings_add",
     "pci_update_mappings_del",

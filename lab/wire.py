@@ -7,6 +7,7 @@ a pattern made from it; nothing is lost between here and the controller.
 
 import socket
 import struct
+import threading
 import time
 
 FRAME = 256
@@ -43,6 +44,46 @@ def number(data):
     return seq if data[:FRAME] == frame(seq) else None
 
 
+class Stream(threading.Thread):
+    """Frames that are sent at a fixed rate until they are stopped, each with the next number.
+
+    next is the number that comes next. A frame that cannot be sent at its time is sent late,
+    none is left out.
+    """
+
+    def __init__(self, wire, first, rate):
+        """Begin to send."""
+        super().__init__(daemon=True)
+        self.first = first
+        self.next = first
+        self._wire = wire
+        self._interval = 1 / rate
+        self._end = threading.Event()
+        self._error = None
+        self.start()
+
+    def run(self):
+        """Send until told to stop, or until nobody takes the frames."""
+        began = time.monotonic()
+        try:
+            while True:
+                due = began + (self.next - self.first) * self._interval
+                if self._end.wait(max(due - time.monotonic(), 0)):
+                    return
+                self._wire.send(self.next, 1)
+                self.next += 1
+        except OSError as error:
+            self._error = error
+
+    def stop(self):
+        """Stop; returns the number after the last frame. Raises OSError if it stopped itself."""
+        self._end.set()
+        self.join()
+        if self._error:
+            raise self._error
+        return self.next
+
+
 class Wire:
     """A cable: QEMU's socket is the far end, ours the near one."""
 
@@ -55,9 +96,17 @@ class Wire:
 
     def send(self, first, count, timeout=10):
         """Send numbered frames; raises TimeoutError when the controller takes them not."""
-        self._socket.settimeout(timeout)
         for seq in range(first, first + count):
-            self._socket.sendto(frame(seq), self.far)
+            self.send_raw(frame(seq), timeout)
+
+    def send_raw(self, data, timeout=10):
+        """Send a frame as it is."""
+        self._socket.settimeout(timeout)
+        self._socket.sendto(data, self.far)
+
+    def stream(self, first, rate):
+        """Send numbered frames from now on, that many in a second; returns the Stream."""
+        return Stream(self, first, rate)
 
     def receive(self, count, timeout=10):
         """Return the numbers of the next count frames of ours, or of those that come in time."""

@@ -13,7 +13,7 @@ import lab  # noqa: E402  (found through the path above)
 # Where the tests' machines map DMA memory; anything above the interrupt range would do.
 IOVA = 0x10_0000_0000
 NVME_MEMORY = 8 << 20
-IGB_MEMORY = 2 << 20
+IGB_MEMORY = 4 << 20
 
 
 # The kernels of an update, outgoing and incoming: VFIO as modules, built in, and debugged.

@@ -6,16 +6,16 @@ import re
 import pytest
 
 from conftest import IGB_MEMORY, IOVA, KERNELS, NVME_MEMORY
-from lab import SMALL, GuestError, Igb, Machine, MachineError, Nvme, Port, pci, wire
+from lab import SMALL, GuestError, Igb, Machine, MachineError, Nvme, Port, pci, timeline, vtd, wire
 
 
-def nvme(m, w, name="nvme0"):
+def nvme(m, w, name="nvme0", queue=1):
     """Give a drive to a worker's user-space driver N; returns its address."""
     bdf = m.bdf(name)
     m.bind_vfio(bdf)
     w.vfio("D", bdf)
     w.dma_memory("M", NVME_MEMORY, IOVA)
-    w("nvme_start", "N", "D", "M", IOVA)
+    w("nvme_start", "N", "D", "M", IOVA, queue)
     return bdf
 
 
@@ -95,7 +95,7 @@ def test_nvme_queue_that_lasts(start):
     m = start(topology=(Port(Nvme("slow", iops=20)),))
     w = m.worker("owner")
     nvme(m, w, "slow")
-    w("nvme_queue_reads", "N", 0, 40 * 128, 1)
+    w("nvme_queue_reads", "N", 0, 40 * 8, 1)
     m.sh("sleep 0.5")
     assert int(w("nvme_busy", "N")) > 10
     assert w.fails("nvme_wait", "N") == "EILSEQ"
@@ -125,6 +125,116 @@ def test_igb_in_user_space(igb):
     assert w.wait().values == ["7", "300"]
     assert w.fails("igb_rx_check", "G", 1, 100) == "ETIMEDOUT"
     w("igb_stop", "G")
+
+
+def test_timelines(standard):
+    """Streams of reads and frames: all that is sent arrives, and the trace shows when."""
+    m = standard
+    w = m.worker("owner")
+    m.bind_vfio(m.bdf("igb0"))
+    nvme(m, w, queue=7)
+    w.vfio("E", m.bdf("igb0"))
+    w.dma_memory("F", IGB_MEMORY, IOVA * 2)
+    w("igb_start", "G", "E", "F", IOVA * 2)
+    w("nvme_write", "N", 0, 100 * 8, 5)
+    m.throttle("nvme0", 50)
+    w("igb_rx_begin", "G", 1)
+    m.mark("begin")
+    stream = m.wires["igb0"].stream(1, 50)
+    assert int(w("nvme_queue_mixed", "N", 0, 100 * 8, 5)) > 50
+    w("nvme_wait", "N")
+    m.mark("end")
+    after = stream.stop()
+    begin, end = m.marks["begin"], m.marks["end"]
+    assert w.account("nvme_account", "N") == {
+        "submitted": 200, "completed": 200, "busy": 0, "errors": 0, "wrong": 0, "strange": 0}
+    assert w.account("igb_rx_account", "G", after, 5000) == {
+        "first": 1, "next": after, "good": after - 1, "lost": 0, "repeated": 0, "wrong": 0,
+        "foreign": 0}
+    reads = timeline.completions(m.trace(), 7)
+    frames = timeline.frames(m.trace(), IOVA * 2, IGB_MEMORY)
+    assert len(reads.within(begin, end)) == 100
+    assert len(frames.within(begin, end + 1)) == after - 1
+    assert not frames.faults(begin, end) and not reads.faults(begin, end)
+    assert 0.01 < reads.median(begin, end) < 0.04
+    assert reads.faults(begin - 2, end), "two seconds without a command are a gap"
+
+
+def test_accounts_see_what_is_wrong(standard):
+    """Other data on the drive, and frames that are lost, broken and sent twice, are counted."""
+    m = standard
+    w = m.worker("owner")
+    m.bind_vfio(m.bdf("igb0"))
+    nvme(m, w)
+    w("nvme_write", "N", 0, 16 * 8, 5)
+    w("nvme_write", "N", 8, 16, 6)
+    w("nvme_queue_mixed", "N", 0, 16 * 8, 5)
+    assert w.fails("nvme_wait", "N") in ("EIO", "EILSEQ")
+    account = w.account("nvme_account", "N")
+    assert (account["completed"], account["wrong"], account["errors"]) == (34, 1, 1)
+    w.vfio("E", m.bdf("igb0"))
+    w.dma_memory("F", IGB_MEMORY, IOVA * 2)
+    w("igb_start", "G", "E", "F", IOVA * 2)
+    w("igb_rx_begin", "G", 10)
+    broken = bytearray(wire.frame(13))
+    broken[100] ^= 1
+    for data in (*map(wire.frame, (10, 11, 14, 11)), broken, wire.frame(15)):
+        m.wires["igb0"].send_raw(data)
+    assert w.account("igb_rx_account", "G", 16, 5000) == {
+        "first": 10, "next": 16, "good": 4, "lost": 2, "repeated": 1, "wrong": 1, "foreign": 0}
+
+
+def test_fork(small):
+    """A child does a command beside its worker; its result is there when it is joined."""
+    w = small.worker("owner")
+    nvme(small, w)
+    w("nvme_write", "N", 0, 64, 5)
+    w("fork", "C", "nvme_load N 0 64 5 500")
+    w("objects")
+    assert int(w("join", "C")) >= 64
+    w("nvme_read_check", "N", 0, 64, 5)
+    w("fork", "C", "nvme_load N 0 64 6 500")
+    assert w.fails("join", "C") in ("EILSEQ", "EIO")
+    assert w.fails("join", "N") == "EINVAL"
+
+
+def test_memory_pressure(small):
+    """Nearly all free memory is taken, and looked at; the account says how much it was."""
+    account = small.worker("press").account("mem_press", 64 << 20, 100)
+    assert account["rounds"] > 0 and account["wrong"] == 0
+    assert account["bytes"] > account["free"] - (65 << 20) > 300 << 20
+
+
+def test_tables(start):
+    """The IOMMU's tables in memory say which devices can do DMA, in both modes of VT-d."""
+    domains = {}
+    for scalable in (False, True):
+        m = start(f"-{scalable}", topology=SMALL + (Port(Nvme("other")),), scalable=scalable)
+        w = m.worker("owner")
+        bdf = nvme(m, w)
+        tables = vtd.Tables(m)
+        assert tables.scalable == scalable
+        entries = [tables.entry(b) for b in (bdf, m.bdf("other"))]
+        assert None not in entries
+        domains[scalable] = [entry.domain for entry in entries]
+        assert len({entry.table for entry in entries}) == 2
+        assert tables.entry("0000:1f:00.0") is None
+        # With nothing attached the device is given to nobody: another table, or none.
+        w("vfio_detach", "D")
+        assert vtd.Tables(m).entry(bdf) != entries[0]
+    assert all(len(set(pair)) == 2 for pair in domains.values())
+
+
+def test_dma_outside(small):
+    """A device that is told to write elsewhere than to its memory is stopped by the IOMMU."""
+    w = small.worker("owner")
+    bdf = nvme(small, w)
+    w("nvme_write_to", "N", IOVA + NVME_MEMORY - 4096)
+    assert not small.trace("vtd_dmar_fault")
+    w("nvme_write_to", "N", IOVA >> 1)
+    assert {event.fields["addr"] & ~0xfff for event in small.trace("vtd_dmar_fault", bdf)} \
+        == {IOVA >> 1}
+    small.wait_console(f"DMAR: .*{bdf[5:]}.* fault addr {IOVA >> 1:#x}")
 
 
 def test_trace_of_config_writes(small):

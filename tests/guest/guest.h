@@ -11,6 +11,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <linux/types.h>
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
@@ -40,6 +41,7 @@ struct window {
  * @bars: a VFIO device's mapped BARs
  * @events: eventfds that receive a VFIO device's interrupts
  * @nr_events: how many of @events are in use
+ * @pid: process that runs a command for this worker, 0 if there is none
  * @driver: state of a user-space driver, freed with the object
  */
 struct object {
@@ -52,6 +54,7 @@ struct object {
 	struct window bars[PCI_BARS];
 	int events[MAX_EVENTS];
 	int nr_events;
+	pid_t pid;
 	void *driver;
 };
 
@@ -126,6 +129,16 @@ struct dma_driver {
 };
 
 /**
+ * struct dma_state - what every driver's memory begins with
+ * @magic: says whose it is, 0 before the driver was started and after it stopped
+ * @iova: where the device sees the memory
+ */
+struct dma_state {
+	uint64_t magic;
+	uint64_t iova;
+};
+
+/**
  * struct dma - a driver's device and memory, looked up for one command
  * @dev: the VFIO device
  * @regs: its BAR 0
@@ -134,11 +147,21 @@ struct dma_driver {
 struct dma {
 	struct object *dev;
 	volatile uint8_t *regs;
-	uint8_t *mem;
+	void *mem;
 };
 
 int dma_setup(struct object *drv, const struct arg *dev, const struct arg *mem);
 int dma_get(const struct object *drv, size_t need, struct dma *dma);
+int dma_use(const struct object *drv, size_t need, uint64_t magic,
+	    struct dma *dma);
+
+/** dma_iova() - address of a part of a driver's memory as the device sees it. */
+static inline uint64_t dma_iova(const struct dma *dma, const void *part)
+{
+	const struct dma_state *state = dma->mem;
+
+	return state->iova + ((const uint8_t *)part - (uint8_t *)dma->mem);
+}
 
 /** reg_read32() - read a 32-bit register. */
 static inline uint32_t reg_read32(const struct dma *dma, uint32_t reg)

@@ -52,8 +52,10 @@
 #define IGB_TXD_CMD 0x2b300000U
 #define IGB_DESC_DONE 1U
 
-#define ENTRIES 256
-#define BUFFER 2048
+#define TX_ENTRIES 256
+/* Room for all that comes while nobody is there to take it. */
+#define RX_ENTRIES 2048
+#define BUFFER 1024
 #define FRAME 256
 #define ETHERTYPE 0x88b5
 
@@ -69,12 +71,25 @@ struct igb_rx_desc {
 	uint32_t header_high;
 };
 
+/*
+ * What came in of a stream of frames that count up by one: @good are those
+ * that came in their turn with the right content.
+ */
+struct igb_account {
+	uint64_t first;
+	uint64_t next;
+	uint64_t good;
+	uint64_t lost;
+	uint64_t repeated;
+	uint64_t wrong;
+	uint64_t foreign;
+};
+
 struct igb_state {
-	uint64_t magic;
-	uint64_t iova;
+	struct dma_state dma;
 	uint32_t tx_tail;
 	uint32_t rx_next;
-	uint64_t rx_frames;
+	struct igb_account account;
 };
 
 struct igb_memory {
@@ -82,10 +97,10 @@ struct igb_memory {
 		struct igb_state state;
 		uint8_t state_page[4096];
 	};
-	struct igb_tx_desc tx[ENTRIES];
-	struct igb_rx_desc rx[ENTRIES];
-	uint8_t tx_data[ENTRIES][BUFFER];
-	uint8_t rx_data[ENTRIES][BUFFER];
+	struct igb_tx_desc tx[TX_ENTRIES];
+	struct igb_rx_desc rx[RX_ENTRIES];
+	uint8_t tx_data[TX_ENTRIES][BUFFER];
+	uint8_t rx_data[RX_ENTRIES][BUFFER];
 };
 
 /* A frame of ours: its number, then a pattern made from the number. */
@@ -106,12 +121,6 @@ struct igb {
 	struct igb_memory *mem;
 	struct igb_state *state;
 };
-
-/* Address of a part of the memory as the device sees it. */
-static uint64_t igb_iova(const struct igb *igb, const void *part)
-{
-	return igb->state->iova + ((const uint8_t *)part - igb->dma.mem);
-}
 
 /* Wait until some bits of a register are all set, or all clear. */
 static int igb_wait(const struct igb *igb, uint32_t reg, uint32_t bits,
@@ -156,8 +165,8 @@ static int igb_link(const struct igb *igb)
 /* Tell the device where the rings are, and let it go. */
 static int igb_rings(const struct igb *igb)
 {
-	uint64_t tx = igb_iova(igb, igb->mem->tx);
-	uint64_t rx = igb_iova(igb, igb->mem->rx);
+	uint64_t tx = dma_iova(&igb->dma, igb->mem->tx);
+	uint64_t rx = dma_iova(&igb->dma, igb->mem->rx);
 	const struct dma *dma = &igb->dma;
 	int ret;
 
@@ -180,7 +189,7 @@ static int igb_rings(const struct igb *igb)
 	if (!ret)
 		ret = igb_wait(igb, IGB_RXDCTL, IGB_QUEUE_ENABLE, true);
 	if (!ret)
-		reg_write32(dma, IGB_RDT, ENTRIES - 1);
+		reg_write32(dma, IGB_RDT, RX_ENTRIES - 1);
 	return ret;
 }
 
@@ -188,29 +197,24 @@ static int igb_rings(const struct igb *igb)
 static void igb_rx_offer(const struct igb *igb, uint32_t i)
 {
 	igb->mem->rx[i] = (struct igb_rx_desc){
-		.addr = igb_iova(igb, igb->mem->rx_data[i]),
+		.addr = dma_iova(&igb->dma, igb->mem->rx_data[i]),
 	};
 }
 
-/* Find the driver's device and memory. */
-static int igb_open(const struct object *drv, struct igb *igb)
+/* Find the memory of a driver, once its device and memory are found. */
+static void igb_map(struct igb *igb)
 {
-	int ret = dma_get(drv, sizeof(struct igb_memory), &igb->dma);
-
-	if (ret)
-		return ret;
-	igb->mem = (struct igb_memory *)igb->dma.mem;
+	igb->mem = igb->dma.mem;
 	igb->state = &igb->mem->state;
-	return 0;
 }
 
-/* Likewise, for a command that needs a controller that was started. */
+/* Find a driver that was started. */
 static int igb_use(const struct object *drv, struct igb *igb)
 {
-	int ret = igb_open(drv, igb);
+	int ret = dma_use(drv, sizeof(struct igb_memory), IGB_MAGIC, &igb->dma);
 
-	if (!ret && igb->state->magic != IGB_MAGIC)
-		ret = complain(EINVAL, "no driver state in this memory");
+	if (!ret)
+		igb_map(igb);
 	return ret;
 }
 
@@ -221,14 +225,15 @@ static int cmd_igb_start(const struct arg *a)
 
 	ret = dma_setup(a[0].o, &a[1], &a[2]);
 	if (!ret)
-		ret = igb_open(a[0].o, &igb);
+		ret = dma_get(a[0].o, sizeof(struct igb_memory), &igb.dma);
 	if (!ret)
 		ret = vfio_set_master(igb.dma.dev, 1);
 	if (ret)
 		return ret;
+	igb_map(&igb);
 	memset(igb.mem, 0, sizeof(*igb.mem));
-	igb.state->iova = a[3].n;
-	for (uint32_t i = 0; i < ENTRIES; i++)
+	igb.state->dma.iova = a[3].n;
+	for (uint32_t i = 0; i < RX_ENTRIES; i++)
 		igb_rx_offer(&igb, i);
 	ret = igb_reset(&igb);
 	if (!ret)
@@ -236,7 +241,7 @@ static int cmd_igb_start(const struct arg *a)
 	if (!ret)
 		ret = igb_rings(&igb);
 	if (!ret)
-		igb.state->magic = IGB_MAGIC;
+		igb.state->dma.magic = IGB_MAGIC;
 	return ret;
 }
 
@@ -270,11 +275,11 @@ static int igb_send(const struct igb *igb, uint64_t seq)
 
 	frame_make((struct frame *)igb->mem->tx_data[i], seq);
 	igb->mem->tx[i] = (struct igb_tx_desc){
-		.addr = igb_iova(igb, igb->mem->tx_data[i]),
+		.addr = dma_iova(&igb->dma, igb->mem->tx_data[i]),
 		.cmd_len = IGB_TXD_CMD | FRAME,
 		.status = FRAME << 14,
 	};
-	igb->state->tx_tail = (i + 1) % ENTRIES;
+	igb->state->tx_tail = (i + 1) % TX_ENTRIES;
 	reg_write32(&igb->dma, IGB_TDT, igb->state->tx_tail);
 	while (!(desc->status & IGB_DESC_DONE)) {
 		if (now_ms() > end)
@@ -307,10 +312,86 @@ static bool igb_receive(const struct igb *igb, struct frame *f, bool *ours)
 	memcpy(f, igb->mem->rx_data[i], sizeof(*f));
 	*ours = (desc->header_high & 0xffff) == FRAME &&
 		f->type[0] == ETHERTYPE >> 8 && f->type[1] == (ETHERTYPE & 255);
+	memset(igb->mem->rx_data[i], 0, BUFFER);
 	igb_rx_offer(igb, i);
-	igb->state->rx_next = (i + 1) % ENTRIES;
+	igb->state->rx_next = (i + 1) % RX_ENTRIES;
 	reg_write32(&igb->dma, IGB_RDT, i);
 	return true;
+}
+
+/* Enter a frame into the account. */
+static void igb_enter(struct igb_account *account, const struct frame *f)
+{
+	struct frame want;
+
+	frame_make(&want, f->seq);
+	if (memcmp(f->words, want.words, sizeof(want.words))) {
+		account->wrong++;
+		return;
+	}
+	if (f->seq < account->next) {
+		account->repeated++;
+		return;
+	}
+	account->lost += f->seq - account->next;
+	account->next = f->seq + 1;
+	account->good++;
+}
+
+/* Take all frames that are there. */
+static void igb_take(const struct igb *igb)
+{
+	struct igb_account *account = &igb->state->account;
+	struct frame f;
+	bool ours;
+
+	while (igb_receive(igb, &f, &ours)) {
+		if (ours)
+			igb_enter(account, &f);
+		else
+			account->foreign++;
+	}
+}
+
+/* From here on, frames come that count up from a number. */
+static int cmd_igb_rx_begin(const struct arg *a)
+{
+	struct igb igb;
+	int ret = igb_use(a[0].o, &igb);
+
+	if (ret)
+		return ret;
+	igb_take(&igb);
+	igb.state->account =
+		(struct igb_account){ .first = a[1].n, .next = a[1].n };
+	return 0;
+}
+
+/* Take what came; wait some time for the frame before number UNTIL, if given. */
+static int cmd_igb_rx_account(const struct arg *a)
+{
+	uint64_t end = now_ms() + a[2].n;
+	const struct igb_account *account;
+	struct igb igb;
+	int ret = igb_use(a[0].o, &igb);
+
+	if (ret)
+		return ret;
+	account = &igb.state->account;
+	igb_take(&igb);
+	while (account->next < a[1].n && now_ms() < end) {
+		pause_us(50);
+		igb_take(&igb);
+	}
+	result("first=%llu next=%llu good=%llu lost=%llu repeated=%llu wrong=%llu foreign=%llu",
+	       (unsigned long long)account->first,
+	       (unsigned long long)account->next,
+	       (unsigned long long)account->good,
+	       (unsigned long long)account->lost,
+	       (unsigned long long)account->repeated,
+	       (unsigned long long)account->wrong,
+	       (unsigned long long)account->foreign);
+	return 0;
 }
 
 static int cmd_igb_rx_check(const struct arg *a)
@@ -340,7 +421,6 @@ static int cmd_igb_rx_check(const struct arg *a)
 				       (unsigned long long)f.seq,
 				       (unsigned long long)want.seq);
 		got++;
-		igb.state->rx_frames++;
 	}
 	result("%llu %llu", (unsigned long long)first, (unsigned long long)got);
 	return ret;
@@ -356,7 +436,7 @@ static int cmd_igb_stop(const struct arg *a)
 	reg_write32(&igb.dma, IGB_RCTL, 0);
 	reg_write32(&igb.dma, IGB_TCTL, 0);
 	ret = igb_reset(&igb);
-	igb.state->magic = 0;
+	igb.state->dma.magic = 0;
 	return ret ? ret : vfio_set_master(igb.dma.dev, 0);
 }
 
@@ -365,6 +445,9 @@ const struct command igb_commands[] = {
 	{ "igb_adopt", "Noo", cmd_igb_adopt, "NEW DEVICE MEMFD" },
 	{ "igb_tx", "onn", cmd_igb_tx, "IGB FIRST COUNT" },
 	{ "igb_rx_check", "onn", cmd_igb_rx_check, "IGB COUNT MILLISECONDS" },
+	{ "igb_rx_begin", "on", cmd_igb_rx_begin, "IGB FIRST" },
+	{ "igb_rx_account", "o|nn", cmd_igb_rx_account,
+	  "IGB [UNTIL MILLISECONDS]" },
 	{ "igb_stop", "o", cmd_igb_stop, "IGB" },
 	{}
 };

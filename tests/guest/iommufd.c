@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <linux/iommufd.h>
+#include <linux/iommufd_liveupdate.h>
 
 #include "guest.h"
 
@@ -80,6 +81,7 @@ static int cmd_hwpt_alloc(const struct arg *a)
 {
 	struct iommu_hwpt_alloc call = {
 		.size = sizeof(call),
+		.flags = a[4].n,
 		.dev_id = a[1].o->id,
 		.pt_id = a[2].o->id,
 	};
@@ -97,6 +99,79 @@ static int cmd_iommu_destroy(const struct arg *a)
 	return sys(ioctl(a[0].o->fd, IOMMU_DESTROY, &call));
 }
 
+/* Mark a page table for the next kernel, or take the mark away. */
+static int hwpt_mark(const struct arg *a, __u32 flags)
+{
+	struct iommu_hwpt_liveupdate_mark call = {
+		.size = sizeof(call),
+		.flags = flags,
+		.hwpt_id = a[1].o->id,
+		.token = a[2].n,
+	};
+
+	return sys(ioctl(a[0].o->fd, IOMMU_HWPT_LIVEUPDATE_MARK, &call));
+}
+
+static int cmd_hwpt_mark(const struct arg *a)
+{
+	return hwpt_mark(a, 0);
+}
+
+static int cmd_hwpt_unmark(const struct arg *a)
+{
+	return hwpt_mark(a, IOMMU_HWPT_LIVEUPDATE_UNMARK);
+}
+
+static int cmd_hwpt_find(const struct arg *a)
+{
+	struct iommu_hwpt_liveupdate_find call = {
+		.size = sizeof(call),
+		.token = a[1].n,
+	};
+	int ret = sys(ioctl(a[0].o->fd, IOMMU_HWPT_LIVEUPDATE_FIND, &call));
+
+	a[2].o->id = call.out_hwpt_id;
+	result("%u", call.out_hwpt_id);
+	return ret;
+}
+
+/*
+ * Mark or find with a structure that is not as it should be: of another size,
+ * with flags, in its reserved field, or with a byte behind its last field.
+ */
+static int cmd_hwpt_mark_raw(const struct arg *a)
+{
+	struct {
+		struct iommu_hwpt_liveupdate_mark call;
+		__u8 beyond[64];
+	} raw = {
+		.call.size = a[3].n,
+		.call.flags = a[4].n,
+		.call.hwpt_id = a[1].o->id,
+		.call.__reserved = a[5].n,
+		.call.token = a[2].n,
+		.beyond[0] = a[6].n,
+	};
+
+	return sys(ioctl(a[0].o->fd, IOMMU_HWPT_LIVEUPDATE_MARK, &raw));
+}
+
+static int cmd_hwpt_find_raw(const struct arg *a)
+{
+	struct {
+		struct iommu_hwpt_liveupdate_find call;
+		__u8 beyond[64];
+	} raw = {
+		.call.size = a[2].n,
+		.call.flags = a[3].n,
+		.call.__reserved = a[4].n,
+		.call.token = a[1].n,
+		.beyond[0] = a[5].n,
+	};
+
+	return sys(ioctl(a[0].o->fd, IOMMU_HWPT_LIVEUPDATE_FIND, &raw));
+}
+
 const struct command iommufd_commands[] = {
 	{ "iommufd", "N", cmd_iommufd, "NEW" },
 	{ "ioas", "oN", cmd_ioas, "IOMMUFD NEW" },
@@ -105,7 +180,15 @@ const struct command iommufd_commands[] = {
 	{ "ioas_map_anon", "ooNnn", cmd_ioas_map_anon,
 	  "IOMMUFD IOAS NEW LENGTH IOVA" },
 	{ "ioas_unmap", "oonn", cmd_ioas_unmap, "IOMMUFD IOAS IOVA LENGTH" },
-	{ "hwpt_alloc", "oooN", cmd_hwpt_alloc, "IOMMUFD DEVICE IOAS NEW" },
+	{ "hwpt_alloc", "oooN|n", cmd_hwpt_alloc,
+	  "IOMMUFD DEVICE IOAS NEW [FLAGS]" },
+	{ "hwpt_mark", "oon", cmd_hwpt_mark, "IOMMUFD HWPT TOKEN" },
+	{ "hwpt_unmark", "oon", cmd_hwpt_unmark, "IOMMUFD HWPT TOKEN" },
+	{ "hwpt_find", "onN", cmd_hwpt_find, "IOMMUFD TOKEN NEW" },
+	{ "hwpt_mark_raw", "oonnnnn", cmd_hwpt_mark_raw,
+	  "IOMMUFD HWPT TOKEN SIZE FLAGS RESERVED BEYOND" },
+	{ "hwpt_find_raw", "onnnnn", cmd_hwpt_find_raw,
+	  "IOMMUFD TOKEN SIZE FLAGS RESERVED BEYOND" },
 	{ "iommu_destroy", "oo", cmd_iommu_destroy, "IOMMUFD OBJECT" },
 	{}
 };

@@ -3,6 +3,7 @@
  * Memory in memfds, and the pattern that fills it.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -105,10 +106,74 @@ static int cmd_mem_check(const struct arg *a)
 	return ret;
 }
 
+/* Memory that could be had now, in bytes, as the kernel estimates it. */
+static uint64_t memory_available(void)
+{
+	unsigned long long kib = 0;
+	char line[128];
+	FILE *file = fopen("/proc/meminfo", "re");
+
+	if (!file)
+		return 0;
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+			break;
+	fclose(file);
+	return kib << 10;
+}
+
+/* What belongs in a word: cheap, as there are very many; no two are alike. */
+static uint64_t press_word(size_t i)
+{
+	return i * 0x9e3779b97f4a7c15 + 1;
+}
+
+/* How many words are not as they should be? */
+static uint64_t press_check(const volatile uint64_t *words, size_t count)
+{
+	uint64_t wrong = 0;
+
+	for (size_t i = 0; i < count; i++)
+		wrong += words[i] != press_word(i);
+	return wrong;
+}
+
+/*
+ * Take nearly all memory, fill it, and look at it again and again: does anybody
+ * else write there?
+ */
+static int cmd_mem_press(const struct arg *a)
+{
+	uint64_t end = now_ms() + a[1].n, free = memory_available(), wrong = 0;
+	unsigned int rounds = 0;
+	uint64_t *words;
+	size_t size;
+
+	if (free <= a[0].n)
+		return complain(ENOMEM, "only %llu bytes are free",
+				(unsigned long long)free);
+	size = (free - a[0].n) & ~4095ULL;
+	words = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (words == MAP_FAILED)
+		return -errno;
+	for (size_t i = 0; i < size / 8; i++)
+		words[i] = press_word(i);
+	do {
+		wrong += press_check(words, size / 8);
+		rounds++;
+	} while (now_ms() < end);
+	munmap(words, size);
+	result("bytes=%zu rounds=%u wrong=%llu free=%llu", size, rounds,
+	       (unsigned long long)wrong, (unsigned long long)free);
+	return 0;
+}
+
 const struct command mem_commands[] = {
 	{ "memfd", "Nn", cmd_memfd, "NEW SIZE" },
 	{ "mem_map", "o", cmd_mem_map, "MEMFD" },
 	{ "mem_fill", "onnn", cmd_mem_fill, "MEMFD OFFSET LENGTH SEED" },
 	{ "mem_check", "onnn", cmd_mem_check, "MEMFD OFFSET LENGTH SEED" },
+	{ "mem_press", "nn", cmd_mem_press, "RESERVE MILLISECONDS" },
 	{}
 };

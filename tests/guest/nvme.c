@@ -38,12 +38,16 @@
 #define NVME_IO_FLUSH 0x00
 #define NVME_IO_WRITE 0x01
 #define NVME_IO_READ 0x02
+#define NVME_IO_COMPARE 0x05
 
-/* The memory's layout */
-#define ENTRIES 64
+/*
+ * The memory's layout. The I/O queue is a long one, so that a slow drive has
+ * work for as long as nobody is there to give it more; a command moves a page.
+ */
+#define ADMIN_ENTRIES 64
+#define IO_ENTRIES 1024
 #define PAGE 4096
-#define CHUNK 65536
-#define PRPS (CHUNK / PAGE)
+#define STATE_SIZE (16 * PAGE)
 
 struct nvme_sqe {
 	uint8_t opcode;
@@ -74,6 +78,7 @@ struct nvme_cqe {
 /* A queue pair's place: where we write next, where we read next. */
 struct nvme_queue {
 	uint32_t id;
+	uint32_t entries;
 	uint32_t tail;
 	uint32_t head;
 	uint32_t phase;
@@ -90,41 +95,51 @@ struct nvme_slot {
 	uint8_t unused;
 };
 
+/*
+ * What became of all commands: every one that was submitted is completed or
+ * under way. A completion is strange when no such command was under way, and
+ * then it counts as nothing else.
+ */
+struct nvme_account {
+	uint64_t submitted;
+	uint64_t completed;
+	uint64_t errors;
+	uint64_t wrong;
+	uint64_t strange;
+};
+
 struct nvme_state {
-	uint64_t magic;
-	uint64_t iova;
+	struct dma_state dma;
 	uint64_t blocks;
 	uint32_t block_size;
 	uint32_t stride;
 	struct nvme_queue admin;
 	struct nvme_queue io;
-	struct nvme_slot slots[ENTRIES];
-	uint64_t completed;
+	struct nvme_account account;
+	struct nvme_slot slots[IO_ENTRIES];
 };
 
 struct nvme_memory {
 	union {
 		struct nvme_state state;
-		uint8_t state_pages[PAGE];
+		uint8_t state_pages[STATE_SIZE];
 	};
-	struct nvme_sqe admin_sq[ENTRIES];
+	struct nvme_sqe admin_sq[ADMIN_ENTRIES];
 	union {
-		struct nvme_cqe admin_cq[ENTRIES];
+		struct nvme_cqe admin_cq[ADMIN_ENTRIES];
 		uint8_t admin_cq_page[PAGE];
 	};
 	uint8_t identify[PAGE];
-	struct nvme_sqe io_sq[ENTRIES];
-	union {
-		struct nvme_cqe io_cq[ENTRIES];
-		uint8_t io_cq_page[PAGE];
-	};
-	uint64_t prps[ENTRIES][PRPS];
-	uint8_t data[ENTRIES][CHUNK] __attribute__((aligned(PAGE)));
+	struct nvme_sqe io_sq[IO_ENTRIES];
+	struct nvme_cqe io_cq[IO_ENTRIES];
+	uint8_t data[IO_ENTRIES][PAGE];
 };
 
 _Static_assert(sizeof(struct nvme_sqe) == 64, "a submission has 64 bytes");
 _Static_assert(sizeof(struct nvme_cqe) == 16, "a completion has 16 bytes");
-_Static_assert(sizeof(struct nvme_state) <= PAGE, "state fits in its page");
+_Static_assert(sizeof(struct nvme_state) <= STATE_SIZE, "state fits its pages");
+_Static_assert(offsetof(struct nvme_memory, io_cq) % PAGE == 0, "on a page");
+_Static_assert(offsetof(struct nvme_memory, data) % PAGE == 0, "on a page");
 
 /* The driver while a command runs. */
 struct nvme {
@@ -132,12 +147,6 @@ struct nvme {
 	struct nvme_memory *mem;
 	struct nvme_state *state;
 };
-
-/* Address of a part of the memory as the device sees it. */
-static uint64_t nvme_iova(const struct nvme *nvme, const void *part)
-{
-	return nvme->state->iova + ((const uint8_t *)part - nvme->dma.mem);
-}
 
 static uint64_t nvme_read64(const struct nvme *nvme, uint32_t reg)
 {
@@ -185,7 +194,7 @@ static void nvme_submit(const struct nvme *nvme, struct nvme_queue *q,
 	struct nvme_sqe *sq = q->id ? nvme->mem->io_sq : nvme->mem->admin_sq;
 
 	sq[q->tail] = *sqe;
-	q->tail = (q->tail + 1) % ENTRIES;
+	q->tail = (q->tail + 1) % q->entries;
 	nvme_ring(nvme, q, false);
 }
 
@@ -200,7 +209,7 @@ static bool nvme_complete(const struct nvme *nvme, struct nvme_queue *q,
 	if ((status & 1) != q->phase)
 		return false;
 	*cqe = cq[q->head];
-	q->head = (q->head + 1) % ENTRIES;
+	q->head = (q->head + 1) % q->entries;
 	if (!q->head)
 		q->phase ^= 1;
 	nvme_ring(nvme, q, true);
@@ -235,9 +244,10 @@ static int nvme_enable(const struct nvme *nvme)
 	ret = nvme_wait_ready(nvme, 0);
 	if (ret)
 		return ret;
-	reg_write32(&nvme->dma, NVME_AQA, (ENTRIES - 1) << 16 | (ENTRIES - 1));
-	nvme_write64(nvme, NVME_ASQ, nvme_iova(nvme, nvme->mem->admin_sq));
-	nvme_write64(nvme, NVME_ACQ, nvme_iova(nvme, nvme->mem->admin_cq));
+	reg_write32(&nvme->dma, NVME_AQA,
+		    (ADMIN_ENTRIES - 1) << 16 | (ADMIN_ENTRIES - 1));
+	nvme_write64(nvme, NVME_ASQ, dma_iova(&nvme->dma, nvme->mem->admin_sq));
+	nvme_write64(nvme, NVME_ACQ, dma_iova(&nvme->dma, nvme->mem->admin_cq));
 	reg_write32(&nvme->dma, NVME_CC, NVME_CC_ENTRY_SIZES | NVME_CC_ENABLE);
 	return nvme_wait_ready(nvme, NVME_CSTS_READY);
 }
@@ -248,7 +258,7 @@ static int nvme_identify(const struct nvme *nvme)
 	struct nvme_sqe sqe = {
 		.opcode = NVME_ADMIN_IDENTIFY,
 		.nsid = 1,
-		.prp1 = nvme_iova(nvme, nvme->mem->identify),
+		.prp1 = dma_iova(&nvme->dma, nvme->mem->identify),
 	};
 	const uint8_t *id = nvme->mem->identify;
 	uint32_t format;
@@ -267,15 +277,15 @@ static int nvme_create_queues(const struct nvme *nvme)
 {
 	struct nvme_sqe cq = {
 		.opcode = NVME_ADMIN_CREATE_CQ,
-		.prp1 = nvme_iova(nvme, nvme->mem->io_cq),
-		.cdw10 = (ENTRIES - 1) << 16 | 1,
+		.prp1 = dma_iova(&nvme->dma, nvme->mem->io_cq),
+		.cdw10 = (IO_ENTRIES - 1) << 16 | nvme->state->io.id,
 		.cdw11 = 1,
 	};
 	struct nvme_sqe sq = {
 		.opcode = NVME_ADMIN_CREATE_SQ,
-		.prp1 = nvme_iova(nvme, nvme->mem->io_sq),
-		.cdw10 = (ENTRIES - 1) << 16 | 1,
-		.cdw11 = 1 << 16 | 1,
+		.prp1 = dma_iova(&nvme->dma, nvme->mem->io_sq),
+		.cdw10 = (IO_ENTRIES - 1) << 16 | nvme->state->io.id,
+		.cdw11 = nvme->state->io.id << 16 | 1,
 	};
 	int ret = nvme_admin(nvme, &cq);
 
@@ -283,40 +293,34 @@ static int nvme_create_queues(const struct nvme *nvme)
 }
 
 /* Lay out empty memory. */
-static void nvme_layout(const struct nvme *nvme, uint64_t iova)
+static void nvme_layout(const struct nvme *nvme, uint64_t iova, uint32_t queue)
 {
 	memset(nvme->mem, 0, offsetof(struct nvme_memory, data));
-	nvme->state->iova = iova;
+	nvme->state->dma.iova = iova;
 	nvme->state->stride = 4U << (nvme_read64(nvme, NVME_CAP) >> 32 & 15);
-	nvme->state->admin.phase = 1;
-	nvme->state->io.id = 1;
-	nvme->state->io.phase = 1;
-	for (int slot = 0; slot < ENTRIES; slot++)
-		for (int i = 0; i < PRPS - 1; i++)
-			nvme->mem->prps[slot][i] = nvme_iova(
-				nvme, nvme->mem->data[slot] + (i + 1) * PAGE);
-	nvme->state->magic = NVME_MAGIC;
+	nvme->state->admin =
+		(struct nvme_queue){ .entries = ADMIN_ENTRIES, .phase = 1 };
+	nvme->state->io = (struct nvme_queue){ .id = queue ? queue : 1,
+					       .entries = IO_ENTRIES,
+					       .phase = 1 };
+	nvme->state->dma.magic = NVME_MAGIC;
 }
 
-/* Find the driver's device and memory. */
-static int nvme_open(const struct object *drv, struct nvme *nvme)
+/* Find the memory of a driver, once its device and memory are found. */
+static void nvme_map(struct nvme *nvme)
 {
-	int ret = dma_get(drv, sizeof(struct nvme_memory), &nvme->dma);
-
-	if (ret)
-		return ret;
-	nvme->mem = (struct nvme_memory *)nvme->dma.mem;
+	nvme->mem = nvme->dma.mem;
 	nvme->state = &nvme->mem->state;
-	return 0;
 }
 
-/* Likewise, for a command that needs a controller that was started. */
+/* Find a driver that was started. */
 static int nvme_use(const struct object *drv, struct nvme *nvme)
 {
-	int ret = nvme_open(drv, nvme);
+	int ret = dma_use(drv, sizeof(struct nvme_memory), NVME_MAGIC,
+			  &nvme->dma);
 
-	if (!ret && nvme->state->magic != NVME_MAGIC)
-		ret = complain(EINVAL, "no driver state in this memory");
+	if (!ret)
+		nvme_map(nvme);
 	return ret;
 }
 
@@ -327,12 +331,13 @@ static int cmd_nvme_start(const struct arg *a)
 
 	ret = dma_setup(a[0].o, &a[1], &a[2]);
 	if (!ret)
-		ret = nvme_open(a[0].o, &nvme);
+		ret = dma_get(a[0].o, sizeof(struct nvme_memory), &nvme.dma);
 	if (!ret)
 		ret = vfio_set_master(nvme.dma.dev, 1);
 	if (ret)
 		return ret;
-	nvme_layout(&nvme, a[3].n);
+	nvme_map(&nvme);
+	nvme_layout(&nvme, a[3].n, a[4].n);
 	ret = nvme_enable(&nvme);
 	if (!ret)
 		ret = nvme_identify(&nvme);
@@ -382,7 +387,7 @@ static int slot_check(const struct nvme *nvme, int slot)
 /* A slot that is free, or -1. One stays unused: a full queue looks empty. */
 static int slot_free(const struct nvme *nvme)
 {
-	for (int i = 0; i < ENTRIES - 1; i++)
+	for (int i = 0; i < IO_ENTRIES - 1; i++)
 		if (!nvme->state->slots[i].busy)
 			return i;
 	return -1;
@@ -399,47 +404,57 @@ static void slot_submit(const struct nvme *nvme, int slot)
 	};
 
 	if (s->blocks) {
-		size_t bytes = (size_t)s->blocks * nvme->state->block_size;
-
-		sqe.prp1 = nvme_iova(nvme, nvme->mem->data[slot]);
-		if (bytes > 2 * PAGE)
-			sqe.prp2 = nvme_iova(nvme, nvme->mem->prps[slot]);
-		else if (bytes > PAGE)
-			sqe.prp2 = sqe.prp1 + PAGE;
+		sqe.prp1 = dma_iova(&nvme->dma, nvme->mem->data[slot]);
 		sqe.cdw10 = s->lba;
 		sqe.cdw11 = s->lba >> 32;
 		sqe.cdw12 = s->blocks - 1;
 	}
 	s->busy = 1;
+	nvme->state->account.submitted++;
 	nvme_submit(nvme, &nvme->state->io, &sqe);
 }
 
-/* Take completions that are there. Returns how many, or a negative errno. */
+/* Take in one completion. */
+static int slot_complete(const struct nvme *nvme, const struct nvme_cqe *cqe)
+{
+	struct nvme_account *account = &nvme->state->account;
+	struct nvme_slot *s = &nvme->state->slots[cqe->id % IO_ENTRIES];
+	int ret;
+
+	if (cqe->id >= IO_ENTRIES || !s->busy) {
+		account->strange++;
+		return complain(EPROTO, "completion of command %u", cqe->id);
+	}
+	s->busy = 0;
+	account->completed++;
+	if (cqe->status >> 1) {
+		account->errors++;
+		return complain(EIO, "block %llu: status %#x",
+				(unsigned long long)s->lba, cqe->status >> 1);
+	}
+	ret = s->check ? slot_check(nvme, cqe->id) : 0;
+	if (ret)
+		account->wrong++;
+	return ret;
+}
+
+/*
+ * Take all completions that are there. Returns how many, or the negative errno
+ * of the first that is not as it should be; the account has them all.
+ */
 static int slots_reap(const struct nvme *nvme)
 {
 	struct nvme_cqe cqe;
-	int count = 0;
+	int count = 0, first = 0;
 
 	while (nvme_complete(nvme, &nvme->state->io, &cqe)) {
-		struct nvme_slot *s;
-		int ret;
+		int ret = slot_complete(nvme, &cqe);
 
-		if (cqe.id >= ENTRIES || !nvme->state->slots[cqe.id].busy)
-			return complain(EPROTO, "completion of command %u",
-					cqe.id);
-		s = &nvme->state->slots[cqe.id];
-		s->busy = 0;
-		nvme->state->completed++;
 		count++;
-		if (cqe.status >> 1)
-			return complain(EIO, "block %llu: status %#x",
-					(unsigned long long)s->lba,
-					cqe.status >> 1);
-		ret = s->check ? slot_check(nvme, cqe.id) : 0;
-		if (ret)
-			return ret;
+		if (!first)
+			first = ret;
 	}
-	return count;
+	return first ? first : count;
 }
 
 /* Wait for at least one completion. */
@@ -461,7 +476,7 @@ static unsigned int slots_busy(const struct nvme *nvme)
 {
 	unsigned int n = 0;
 
-	for (int i = 0; i < ENTRIES; i++)
+	for (int i = 0; i < IO_ENTRIES; i++)
 		n += nvme->state->slots[i].busy;
 	return n;
 }
@@ -483,47 +498,76 @@ static int slots_drain(const struct nvme *nvme)
 }
 
 /* Blocks of one command. */
-static uint32_t chunk_blocks(const struct nvme *nvme, uint64_t left)
+static uint32_t page_blocks(const struct nvme *nvme, uint64_t left)
 {
-	uint32_t max = CHUNK / nvme->state->block_size;
+	uint32_t max = PAGE / nvme->state->block_size;
 
 	return left < max ? left : max;
 }
 
-/* Send reads or writes of patterned blocks, waiting only for free slots. */
-static int nvme_pattern_io(const struct nvme *nvme, uint8_t opcode,
+/*
+ * Fill a slot for some patterned blocks and send it off. What is read goes
+ * where nothing of it was before.
+ */
+static void slot_begin(const struct nvme *nvme, int slot, uint8_t opcode,
+		       uint64_t lba, uint32_t blocks, uint64_t seed)
+{
+	nvme->state->slots[slot] = (struct nvme_slot){
+		.lba = lba,
+		.blocks = blocks,
+		.seed = seed,
+		.opcode = opcode,
+		.check = opcode == NVME_IO_READ,
+	};
+	if (opcode == NVME_IO_READ)
+		memset(nvme->mem->data[slot], 0, PAGE);
+	else
+		slot_fill(nvme, slot);
+	slot_submit(nvme, slot);
+}
+
+/* A slot that is free, as soon as there is one, or a negative errno. */
+static int slot_wait(const struct nvme *nvme)
+{
+	int slot, ret = 0;
+
+	while (!ret && (slot = slot_free(nvme)) < 0)
+		ret = slots_wait(nvme);
+	return ret ? ret : slot;
+}
+
+/*
+ * Send commands for patterned blocks, waiting only for free slots: with the
+ * first opcode and the second in turn.
+ */
+static int nvme_pattern_io(const struct nvme *nvme, const uint8_t opcodes[2],
 			   const struct arg *a)
 {
 	uint64_t lba = a[0].n, left = a[1].n;
 
-	while (left) {
-		int slot = slot_free(nvme);
+	for (int turn = 0; left; turn ^= 1) {
+		uint32_t blocks = page_blocks(nvme, left);
+		int slot = slot_wait(nvme);
 
-		if (slot < 0) {
-			int ret = slots_wait(nvme);
-
-			if (ret)
-				return ret;
-			continue;
-		}
-		nvme->state->slots[slot] = (struct nvme_slot){
-			.lba = lba,
-			.blocks = chunk_blocks(nvme, left),
-			.seed = a[2].n,
-			.opcode = opcode,
-			.check = opcode == NVME_IO_READ,
-		};
-		lba += nvme->state->slots[slot].blocks;
-		left -= nvme->state->slots[slot].blocks;
-		if (opcode == NVME_IO_WRITE)
-			slot_fill(nvme, slot);
-		slot_submit(nvme, slot);
+		if (slot < 0)
+			return slot;
+		slot_begin(nvme, slot, opcodes[turn], lba, blocks, a[2].n);
+		lba += blocks;
+		left -= blocks;
 	}
 	return 0;
 }
 
+static const uint8_t nvme_writes[] = { NVME_IO_WRITE, NVME_IO_WRITE };
+static const uint8_t nvme_reads[] = { NVME_IO_READ, NVME_IO_READ };
+/*
+ * QEMU translates the addresses of a read when it takes the command, that of
+ * its completion when it is done. A compare reads memory when it is done, too.
+ */
+static const uint8_t nvme_mixed[] = { NVME_IO_READ, NVME_IO_COMPARE };
+
 /* Likewise, and wait for all of it. */
-static int nvme_pattern_all(const struct arg *a, uint8_t opcode)
+static int nvme_pattern_all(const struct arg *a, const uint8_t opcodes[2])
 {
 	struct nvme nvme;
 	int ret = nvme_use(a[0].o, &nvme);
@@ -531,31 +575,60 @@ static int nvme_pattern_all(const struct arg *a, uint8_t opcode)
 
 	if (ret)
 		return ret;
-	ret = nvme_pattern_io(&nvme, opcode, &a[1]);
+	ret = nvme_pattern_io(&nvme, opcodes, &a[1]);
 	drained = slots_drain(&nvme);
 	return ret ? ret : drained;
 }
 
 static int cmd_nvme_write(const struct arg *a)
 {
-	return nvme_pattern_all(a, NVME_IO_WRITE);
+	return nvme_pattern_all(a, nvme_writes);
 }
 
 static int cmd_nvme_read_check(const struct arg *a)
 {
-	return nvme_pattern_all(a, NVME_IO_READ);
+	return nvme_pattern_all(a, nvme_reads);
 }
 
-static int cmd_nvme_queue_reads(const struct arg *a)
+/* Begin commands and leave them under way. */
+static int nvme_pattern_begin(const struct arg *a, const uint8_t opcodes[2])
 {
 	struct nvme nvme;
 	int ret = nvme_use(a[0].o, &nvme);
 
 	if (!ret)
-		ret = nvme_pattern_io(&nvme, NVME_IO_READ, &a[1]);
+		ret = nvme_pattern_io(&nvme, opcodes, &a[1]);
 	if (!ret)
 		result("%u", slots_busy(&nvme));
 	return ret;
+}
+
+static int cmd_nvme_queue_reads(const struct arg *a)
+{
+	return nvme_pattern_begin(a, nvme_reads);
+}
+
+static int cmd_nvme_queue_mixed(const struct arg *a)
+{
+	return nvme_pattern_begin(a, nvme_mixed);
+}
+
+/* Read the same blocks again and again, as fast as it goes, for some time. */
+static int cmd_nvme_load(const struct arg *a)
+{
+	uint64_t before, end = now_ms() + a[4].n;
+	struct nvme nvme;
+	int drained, ret = nvme_use(a[0].o, &nvme);
+
+	if (ret)
+		return ret;
+	before = nvme.state->account.completed;
+	while (!ret && now_ms() < end)
+		ret = nvme_pattern_io(&nvme, nvme_mixed, &a[1]);
+	drained = slots_drain(&nvme);
+	result("%llu",
+	       (unsigned long long)nvme.state->account.completed - before);
+	return ret ? ret : drained;
 }
 
 static int cmd_nvme_wait(const struct arg *a)
@@ -566,7 +639,8 @@ static int cmd_nvme_wait(const struct arg *a)
 	if (!ret)
 		ret = slots_drain(&nvme);
 	if (!ret)
-		result("%llu", (unsigned long long)nvme.state->completed);
+		result("%llu",
+		       (unsigned long long)nvme.state->account.completed);
 	return ret;
 }
 
@@ -578,6 +652,26 @@ static int cmd_nvme_busy(const struct arg *a)
 	if (!ret)
 		result("%u", slots_busy(&nvme));
 	return ret;
+}
+
+/* Take what is there, good or bad, and tell what became of all commands. */
+static int cmd_nvme_account(const struct arg *a)
+{
+	const struct nvme_account *account;
+	struct nvme nvme;
+	int ret = nvme_use(a[0].o, &nvme);
+
+	if (ret)
+		return ret;
+	slots_reap(&nvme);
+	account = &nvme.state->account;
+	result("submitted=%llu completed=%llu busy=%u errors=%llu wrong=%llu strange=%llu",
+	       (unsigned long long)account->submitted,
+	       (unsigned long long)account->completed, slots_busy(&nvme),
+	       (unsigned long long)account->errors,
+	       (unsigned long long)account->wrong,
+	       (unsigned long long)account->strange);
+	return 0;
 }
 
 /* Do one command in a free slot and wait for it. Returns the slot. */
@@ -603,9 +697,9 @@ static int cmd_nvme_flush(const struct arg *a)
 	return ret ? ret : nvme_one(&nvme, 0, NVME_IO_FLUSH, 0, 0);
 }
 
-/* Copy the bytes of one chunk between its slot's data and a file. */
-static int chunk_copy(const struct nvme *nvme, uint8_t opcode, int fd,
-		      uint64_t off, size_t len)
+/* Copy the bytes of one page between its slot's data and a file. */
+static int page_copy(const struct nvme *nvme, uint8_t opcode, int fd,
+		     uint64_t off, size_t len)
 {
 	void *data = nvme->mem->data[0];
 	ssize_t n;
@@ -626,18 +720,18 @@ static int nvme_file_io(const struct nvme *nvme, uint8_t opcode, uint64_t lba,
 	uint32_t block_size = nvme->state->block_size;
 	int ret = slots_drain(nvme);
 
-	for (uint64_t off = 0; !ret && off < size; off += CHUNK) {
-		size_t len = size - off < CHUNK ? size - off : CHUNK;
+	for (uint64_t off = 0; !ret && off < size; off += PAGE) {
+		size_t len = size - off < PAGE ? size - off : PAGE;
 		uint32_t blocks = (len + block_size - 1) / block_size;
 
-		memset(nvme->mem->data[0], 0, CHUNK);
+		memset(nvme->mem->data[0], 0, PAGE);
 		if (opcode == NVME_IO_WRITE)
-			ret = chunk_copy(nvme, opcode, fd, off, len);
+			ret = page_copy(nvme, opcode, fd, off, len);
 		if (!ret)
 			ret = nvme_one(nvme, 0, opcode, lba + off / block_size,
 				       blocks);
 		if (!ret && opcode == NVME_IO_READ)
-			ret = chunk_copy(nvme, opcode, fd, off, len);
+			ret = page_copy(nvme, opcode, fd, off, len);
 	}
 	return ret;
 }
@@ -677,6 +771,24 @@ static int cmd_nvme_read_file(const struct arg *a)
 	return ret;
 }
 
+/*
+ * Let the device write a page to an address of choice. Identify, not a read:
+ * QEMU tries a read that cannot be mapped again without end. Whether the page
+ * arrived the device does not say.
+ */
+static int cmd_nvme_write_to(const struct arg *a)
+{
+	struct nvme_sqe sqe = {
+		.opcode = NVME_ADMIN_IDENTIFY,
+		.nsid = 1,
+		.prp1 = a[1].n,
+	};
+	struct nvme nvme;
+	int ret = nvme_use(a[0].o, &nvme);
+
+	return ret ? ret : nvme_admin(&nvme, &sqe);
+}
+
 static int cmd_nvme_stop(const struct arg *a)
 {
 	struct nvme nvme;
@@ -686,18 +798,25 @@ static int cmd_nvme_stop(const struct arg *a)
 		return ret;
 	reg_write32(&nvme.dma, NVME_CC, 0);
 	ret = nvme_wait_ready(&nvme, 0);
-	nvme.state->magic = 0;
+	nvme.state->dma.magic = 0;
 	return ret ? ret : vfio_set_master(nvme.dma.dev, 0);
 }
 
 const struct command nvme_commands[] = {
-	{ "nvme_start", "Noon", cmd_nvme_start, "NEW DEVICE MEMFD IOVA" },
+	{ "nvme_start", "Noon|n", cmd_nvme_start,
+	  "NEW DEVICE MEMFD IOVA [QUEUE]" },
 	{ "nvme_adopt", "Noo", cmd_nvme_adopt, "NEW DEVICE MEMFD" },
 	{ "nvme_write", "onnn", cmd_nvme_write, "NVME LBA BLOCKS SEED" },
 	{ "nvme_read_check", "onnn", cmd_nvme_read_check,
 	  "NVME LBA BLOCKS SEED" },
 	{ "nvme_queue_reads", "onnn", cmd_nvme_queue_reads,
 	  "NVME LBA BLOCKS SEED" },
+	{ "nvme_queue_mixed", "onnn", cmd_nvme_queue_mixed,
+	  "NVME LBA BLOCKS SEED" },
+	{ "nvme_load", "onnnn", cmd_nvme_load,
+	  "NVME LBA BLOCKS SEED MILLISECONDS" },
+	{ "nvme_account", "o", cmd_nvme_account, "NVME" },
+	{ "nvme_write_to", "on", cmd_nvme_write_to, "NVME IOVA" },
 	{ "nvme_busy", "o", cmd_nvme_busy, "NVME" },
 	{ "nvme_wait", "o", cmd_nvme_wait, "NVME" },
 	{ "nvme_flush", "o", cmd_nvme_flush, "NVME" },

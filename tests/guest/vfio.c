@@ -82,6 +82,8 @@ static int cmd_vfio_attach(const struct arg *a)
 	};
 	int ret = sys(ioctl(a[0].o->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &call));
 
+	if (a[2].o)
+		a[2].o->id = call.pt_id;
 	result("%u", call.pt_id);
 	return ret;
 }
@@ -580,10 +582,34 @@ int dma_get(const struct object *drv, size_t need, struct dma *dma)
 	return 0;
 }
 
+/**
+ * dma_use() - likewise, for a command of a driver that was started
+ * @drv: the driver's object
+ * @need: bytes of memory that it needs
+ * @magic: what its memory has to begin with
+ * @dma: what was found
+ *
+ * Return: 0 or a negative errno
+ */
+int dma_use(const struct object *drv, size_t need, uint64_t magic,
+	    struct dma *dma)
+{
+	const struct dma_state *state;
+	int ret = dma_get(drv, need, dma);
+
+	if (ret)
+		return ret;
+	state = dma->mem;
+	return state->magic == magic ?
+		       0 :
+		       complain(EINVAL, "no driver state in this memory");
+}
+
 const struct command vfio_commands[] = {
 	{ "vfio_open", "Ns", cmd_vfio_open, "NEW BDF" },
 	{ "vfio_bind", "oo", cmd_vfio_bind, "DEVICE IOMMUFD" },
-	{ "vfio_attach", "oo", cmd_vfio_attach, "DEVICE IOAS|HWPT" },
+	{ "vfio_attach", "oo|N", cmd_vfio_attach,
+	  "DEVICE IOAS|HWPT [NEW, its page table]" },
 	{ "vfio_detach", "o", cmd_vfio_detach, "DEVICE" },
 	{ "vfio_info", "o", cmd_vfio_info, "DEVICE" },
 	{ "vfio_reset", "o", cmd_vfio_reset, "DEVICE" },

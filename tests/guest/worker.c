@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +24,12 @@
 static const struct command *const tables[] = {
 	core_commands, luo_commands,  mem_commands, iommufd_commands,
 	vfio_commands, nvme_commands, igb_commands, kexec_commands,
+};
+
+/* How a command went that was run in a child. */
+struct reply {
+	int ret;
+	char text[1024];
 };
 
 static struct object *objects;
@@ -144,6 +151,10 @@ static void object_close(struct object *o)
 		close(o->fd);
 	if (o->fd2 >= 0)
 		close(o->fd2);
+	if (o->pid) {
+		kill(o->pid, SIGKILL);
+		waitpid(o->pid, NULL, 0);
+	}
 	free(o->driver);
 	free(o);
 }
@@ -211,6 +222,60 @@ static int cmd_sleep(const struct arg *a)
 	return 0;
 }
 
+static int line_run(char *line);
+
+/* In a child: run one command, tell how it went, and end. */
+static void child_run(int out, const char *line)
+{
+	struct reply reply = {};
+	char *copy = strdup(line);
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	reply.ret = copy ? line_run(copy) : -ENOMEM;
+	snprintf(reply.text, sizeof(reply.text), "%s",
+		 reply.ret ? message : values);
+	_exit(write(out, &reply, sizeof(reply)) != sizeof(reply));
+}
+
+/* The child has what this process has: mapped BARs, memory, drivers' state. */
+static int cmd_fork(const struct arg *a)
+{
+	int pipe[2];
+
+	if (pipe2(pipe, O_CLOEXEC))
+		return -errno;
+	a[0].o->fd = pipe[0];
+	a[0].o->pid = fork();
+	if (!a[0].o->pid)
+		child_run(pipe[1], a[1].s);
+	close(pipe[1]);
+	if (a[0].o->pid > 0)
+		return 0;
+	a[0].o->pid = 0;
+	return -errno;
+}
+
+static int cmd_join(const struct arg *a)
+{
+	struct object *o = a[0].o;
+	struct reply reply;
+	ssize_t n;
+
+	if (!o->pid)
+		return complain(EINVAL, "%s is no child", o->name);
+	n = read(o->fd, &reply, sizeof(reply));
+	waitpid(o->pid, NULL, 0);
+	o->pid = 0;
+	object_close(o);
+	if (n != sizeof(reply))
+		return complain(ECHILD, "it ended without a reply");
+	if (reply.ret && reply.text[0])
+		return complain(-reply.ret, "%s", reply.text);
+	if (!reply.ret)
+		result("%s", reply.text);
+	return reply.ret;
+}
+
 static int cmd_help(const struct arg *a)
 {
 	(void)a;
@@ -220,15 +285,18 @@ static int cmd_help(const struct arg *a)
 	return 0;
 }
 
-const struct command core_commands[] = { { "sh", "r", cmd_sh, "COMMAND LINE" },
-					 { "open", "Ns", cmd_open, "NEW PATH" },
-					 { "dup", "No", cmd_dup, "NEW OBJECT" },
-					 { "close", "o", cmd_close, "OBJECT" },
-					 { "objects", "", cmd_objects, "" },
-					 { "sleep", "n", cmd_sleep,
-					   "MILLISECONDS" },
-					 { "help", "", cmd_help, "" },
-					 {} };
+const struct command core_commands[] = {
+	{ "sh", "r", cmd_sh, "COMMAND LINE" },
+	{ "open", "Ns", cmd_open, "NEW PATH" },
+	{ "dup", "No", cmd_dup, "NEW OBJECT" },
+	{ "close", "o", cmd_close, "OBJECT" },
+	{ "objects", "", cmd_objects, "" },
+	{ "sleep", "n", cmd_sleep, "MILLISECONDS" },
+	{ "fork", "Nr", cmd_fork, "NEW COMMAND LINE" },
+	{ "join", "o", cmd_join, "CHILD" },
+	{ "help", "", cmd_help, "" },
+	{}
+};
 
 /* Find a command in the tables. */
 static const struct command *command_find(const char *name)
