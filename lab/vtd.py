@@ -8,8 +8,6 @@ and a PASID table for each device.
 
 from dataclasses import dataclass
 
-from . import trace
-
 PRESENT = 1
 ADDRESS = ~0xfff & (1 << 52) - 1
 CONTEXT_SIZE = {False: 16, True: 32}
@@ -71,8 +69,8 @@ class Tables:
         return Entry(words[1] & 0xffff, words[2 if first_stage else 0] & ADDRESS)
 
 
-def troubles(events, since, until):
-    """Return the events of a span that show that translation was off, or had no root table."""
-    return [event for event in trace.select(events, None, None, since, until)
+def troubles(events):
+    """Return those events that show that translation was off, or had no root table."""
+    return [event for event in events
             if event.name == "vtd_dmar_enable" and not event.fields["enable"]
             or event.name == "vtd_reg_dmar_root" and not event.fields["addr"]]

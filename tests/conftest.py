@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What all tests in the lab share."""
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -24,6 +25,14 @@ KERNELS = {
 }
 
 
+# How VT-d works in a machine: options of lab.Machine.
+MODES = {
+    "legacy": {},
+    "scalable": {"scalable": True},
+    "first-stage": {"first_stage": True},
+}
+
+
 def pytest_addoption(parser):
     """Let the tests run on other kernels."""
     parser.addoption("--kernels", choices=[*KERNELS, "all"],
@@ -35,13 +44,21 @@ def pytest_configure(config):
     """Declare the marks."""
     config.addinivalue_line("markers", "core(kernels...): runs on these kernels, too, or on all "
                             "if none is named; see --kernels")
+    config.addinivalue_line("markers", "cut(pairs...): runs on these pairs of kernels and modes of "
+                            "VT-d; with --kernels in each mode")
 
 
 def pytest_generate_tests(metafunc):
-    """Choose the kernels that each test runs on."""
+    """Choose the kernels that each test runs on, and the modes of VT-d."""
     if "kernels" not in metafunc.fixturenames:
         return
     wanted = metafunc.config.getoption("kernels")
+    if "mode" in metafunc.fixturenames:
+        cut = metafunc.definition.get_closest_marker("cut").args
+        if wanted:
+            cut = itertools.product(KERNELS if wanted == "all" else [wanted], MODES)
+        metafunc.parametrize(("kernels", "mode"), list(cut))
+        return
     core = metafunc.definition.get_closest_marker("core")
     if wanted:
         chosen = KERNELS if wanted == "all" else [wanted]

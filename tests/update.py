@@ -2,7 +2,10 @@
 """What tests of live updates share: a device's owner, and how to read what was done to it."""
 
 from conftest import IGB_MEMORY, IOVA, NVME_MEMORY
+from lab import Igb, Nvme, Port
 
+# A drive and a network controller, each below a root port.
+PAIR = (Port(Nvme("nvme0")), Port(Igb("igb0")))
 SESSION = "test"
 BLOCKS = 512
 LBA = 64
@@ -132,3 +135,72 @@ def cross(machine, *devices, **options):
     owner.preserve(*devices)
     machine.kexec(**options)
     return owner, *bdfs
+
+
+# --- devices that go on with their DMA: lab.running.Running ---
+
+def states(owner):
+    """Return what the liveupdate attributes of an owner's devices say."""
+    return {state(owner.machine, device.bdf) for device in owner.devices.values()}
+
+
+def bridge_states(owner):
+    """Return what the liveupdate attributes of all bridges above an owner's devices say."""
+    return {state(owner.machine, bridge) for device in owner.devices.values()
+            for bridge in device.witness.bridges}
+
+
+def see_undisturbed(owner, since="freeze", until="retrieved"):
+    """See that nobody did anything to an owner's devices in a span of time."""
+    for device in owner.devices.values():
+        complaints = device.witness.findings(since, until).complaints()
+        assert not complaints, f"{device.name} ({device.bdf}): " + "; ".join(complaints)
+
+
+def see_no_faults(owner, since="load", until=None):
+    """See that no DMA of an owner's devices was refused."""
+    for device in owner.devices.values():
+        faults = owner.machine.trace("vtd_dmar_fault", device.bdf, since, until)
+        assert not faults, f"{device.name}: {len(faults)} IOMMU faults, the first: {faults[0]}"
+
+
+def see_dma(owner, since="freeze", until="retrieved"):
+    """See that an owner's devices did DMA all through a span of time, without a long pause."""
+    marks = owner.machine.marks
+    for name, line in owner.timelines().items():
+        wrong = line.faults(marks[since], marks[until])
+        assert not wrong, (f"{name}, from {since} to {until} ({marks[until] - marks[since]:.1f} s):"
+                           f" {'; '.join(wrong)}")
+
+
+def see_busy(owner):
+    """See that drives have work left: else their silence would say nothing."""
+    for device in owner.devices.values():
+        if device.kind == "nvme":
+            assert owner.account(device)["busy"], f"{device.name}: its queue ran dry too early"
+
+
+def see_nothing_lost(accounts, least=50):
+    """See that all work of some devices came out right, and that it was not too little."""
+    for name, account in accounts.items():
+        assert account.lost == 0 and account.good == account.given, f"{name}: {account}"
+        assert account.given >= least, f"{name}: {account.given} are too few to say anything"
+        assert not any(account.details.get(key) for key in ("foreign", "strange")), account
+
+
+def take_over(owner):
+    """Retrieve, hand over to new page tables, finish."""
+    owner.retrieve()
+    see_busy(owner)
+    owner.handover()
+    owner.finish()
+
+
+def see_good_update(owner):
+    """See that a whole update, now at its end, was a good one; returns the accounts."""
+    accounts = owner.settle()
+    see_nothing_lost(accounts)
+    see_undisturbed(owner)
+    see_no_faults(owner)
+    see_dma(owner)
+    return accounts

@@ -644,6 +644,19 @@ static int cmd_nvme_wait(const struct arg *a)
 	return ret;
 }
 
+/* Likewise; what went wrong, or is left, is in the account. */
+static int cmd_nvme_settle(const struct arg *a)
+{
+	struct nvme nvme;
+	int ret = nvme_use(a[0].o, &nvme);
+
+	if (ret)
+		return ret;
+	slots_drain(&nvme);
+	result("%u", slots_busy(&nvme));
+	return 0;
+}
+
 static int cmd_nvme_busy(const struct arg *a)
 {
 	struct nvme nvme;
@@ -819,6 +832,7 @@ const struct command nvme_commands[] = {
 	{ "nvme_write_to", "on", cmd_nvme_write_to, "NVME IOVA" },
 	{ "nvme_busy", "o", cmd_nvme_busy, "NVME" },
 	{ "nvme_wait", "o", cmd_nvme_wait, "NVME" },
+	{ "nvme_settle", "o", cmd_nvme_settle, "NVME" },
 	{ "nvme_flush", "o", cmd_nvme_flush, "NVME" },
 	{ "nvme_write_file", "ons", cmd_nvme_write_file, "NVME LBA PATH" },
 	{ "nvme_read_file", "onns", cmd_nvme_read_file, "NVME LBA BYTES PATH" },

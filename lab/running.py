@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A process whose devices go on working through a live update, and the work that they do.
+
+A drive has a long queue of commands before it and does a few of them each second; a network
+controller receives numbered frames at a fixed rate. Both go on whatever happens to the machine.
+The process marks the devices' page tables, preserves memory, iommufd and devices; another process
+in the next kernel takes them over and puts page tables of its own in the place of the old ones.
+
+    before = Running(machine)
+    before.open("nvme0", "igb0")
+    before.start()
+    before.preserve()
+    machine.kexec()
+    before.retrieve()       # in a process of the same name, in the next kernel
+    before.handover()
+    before.finish()
+    print(before.settle())
+"""
+
+from dataclasses import dataclass
+
+from . import timeline
+from .witness import Witness
+
+IOVA = 0x10_0000_0000
+SPACING = 1 << 24
+MEMORY = {"nvme": 8 << 20, "igb": 4 << 20}
+# DMA in a second, and on kernels for debugging, which take many times as long.
+RATE = 50
+RATE_SLOW = 15
+# The drive's queue holds one command less than it has entries.
+COMMANDS = 1023
+BLOCKS_OF_COMMAND = 8
+SEED = 21
+FIRST_FRAME = 1000
+FIRST_QUEUE = 10
+IOMMUFD_TOKEN = 90
+PATIENCE_MS = 20000
+
+
+@dataclass
+class Device:
+    """A device, and the names and numbers that belong to it."""
+
+    name: str
+    number: int
+    bdf: str = None
+    witness: Witness = None
+    hwpt: str = None
+    stream: object = None
+    before: int = 0
+
+    @property
+    def kind(self):
+        """What it is: nvme or igb."""
+        return self.name.rstrip("0123456789")
+
+    @property
+    def file(self):
+        """Name of its file in the process."""
+        return f"D{self.name}"
+
+    @property
+    def memory(self):
+        """Name of its DMA memory in the process."""
+        return f"M{self.name}"
+
+    @property
+    def driver(self):
+        """Name of its driver in the process."""
+        return f"X{self.name}"
+
+    @property
+    def size(self):
+        """Size of its DMA memory."""
+        return MEMORY[self.kind]
+
+    @property
+    def iova(self):
+        """Where it sees its DMA memory."""
+        return IOVA + self.number * SPACING
+
+    @property
+    def queue(self):
+        """Number of a drive's I/O queue."""
+        return FIRST_QUEUE + self.number
+
+    @property
+    def tokens(self):
+        """Tokens of its file, its memory, and its page table."""
+        return 1 + self.number, 30 + self.number, 60 + self.number
+
+
+@dataclass(frozen=True)
+class Account:
+    """What became of a device's work: how much of it there was, how much came out right."""
+
+    given: int
+    good: int
+    details: dict
+
+    @property
+    def lost(self):
+        """What did not come out right, or more than once."""
+        return self.given - self.good + self.details.get("strange", 0) \
+            + self.details.get("repeated", 0)
+
+
+class Running:
+    """A process and its devices."""
+
+    def __init__(self, machine, name="owner", *, session="running", first=0):
+        """Name the process and its session; first is the number of its first device."""
+        self.machine = machine
+        self.worker = machine.worker(name)
+        self.session = session
+        self.devices = {}
+        self.rate = RATE_SLOW if machine.slow else RATE
+        self._first = first
+
+    def __call__(self, *words, **options):
+        """Run a command in the process."""
+        return self.worker(*words, **options)
+
+    def fails(self, *words, **options):
+        """Run a command that must fail; returns its error's name."""
+        return self.worker.fails(*words, **options)
+
+    # --- in the outgoing kernel ---
+
+    def open(self, *names, shared=False, marked=True):
+        """Open devices, each attached to a page table that is marked; shared: all to one."""
+        for name in names:
+            device = Device(name, self._first + len(self.devices), self.machine.bdf(name))
+            self.machine.bind_vfio(device.bdf)
+            self("vfio_open", device.file, device.bdf)
+            if "I" not in self.worker.objects():
+                self("iommufd", "I")
+                self("ioas", "I", "A")
+            self("vfio_bind", device.file, "I")
+            others = [other.hwpt for other in self.devices.values()]
+            self.devices[name] = device
+            device.hwpt = others[0] if shared and others else f"H{name}"
+            if device.hwpt not in others:
+                self("hwpt_alloc", "I", device.file, "A", device.hwpt)
+            self("vfio_attach", device.file, device.hwpt)
+            if marked and device.hwpt not in others:
+                self.mark(device)
+
+    def mark(self, device):
+        """Mark a device's page table, so that it goes along."""
+        self("hwpt_mark", "I", device.hwpt, device.tokens[2])
+
+    def start(self):
+        """Start the devices' drivers and give them work."""
+        for device in self.devices.values():
+            self.worker.dma_memory(device.memory, device.size, device.iova)
+            command = f"{device.kind}_start"
+            more = [device.queue] if device.kind == "nvme" else []
+            self(command, device.driver, device.file, device.memory, device.iova, *more)
+            # Driving it is when its config space is touched: bus mastering goes on.
+            device.witness = Witness(self.machine, device.bdf)
+        self.work()
+
+    def work(self):
+        """Give the devices work."""
+        for device in self.devices.values():
+            if device.kind == "nvme":
+                blocks = COMMANDS * BLOCKS_OF_COMMAND
+                self("nvme_write", device.driver, 0, blocks, SEED)
+                device.before = self.account(device)["submitted"]
+                self.machine.throttle(device.name, self.rate)
+                self("nvme_queue_mixed", device.driver, 0, blocks, SEED)
+            else:
+                self("igb_rx_begin", device.driver, FIRST_FRAME)
+                device.stream = self.machine.wires[device.name].stream(FIRST_FRAME, self.rate)
+        self.machine.mark("load")
+
+    def refill(self):
+        """Give drives as many new commands as they have done, and take the frames that came."""
+        for device in self.devices.values():
+            account = self.account(device)
+            if device.kind == "nvme" and COMMANDS > account["busy"]:
+                blocks = (COMMANDS - account["busy"]) * BLOCKS_OF_COMMAND
+                self("nvme_queue_mixed", device.driver, 0, blocks, SEED)
+
+    def preserve(self, memory=True, iommufd=True, devices=True):
+        """Make a session and put everything into it; or only some of it."""
+        self("session_create", "S", self.session)
+        for device in self.devices.values() if memory else ():
+            self("preserve", "S", device.tokens[1], device.memory)
+        if iommufd:
+            self("preserve", "S", IOMMUFD_TOKEN, "I")
+        for device in self.devices.values() if devices else ():
+            self("preserve", "S", device.tokens[0], device.file)
+
+    # --- in the incoming kernel ---
+
+    def retrieve(self, order=("memory", "iommufd", "devices"), bind=True):
+        """Take everything out of the session, and have the devices where they were."""
+        self("session_retrieve", "S", self.session)
+        for what in order:
+            if what == "iommufd":
+                self("retrieve", "S", IOMMUFD_TOKEN, "I")
+            for device in self.devices.values():
+                if what == "devices":
+                    self("retrieve", "S", device.tokens[0], device.file)
+                elif what == "memory":
+                    self("retrieve", "S", device.tokens[1], device.memory)
+        if bind:
+            self.bind()
+
+    def bind(self):
+        """Bind the devices' files to the iommufd, and go on with their drivers."""
+        for device in self.devices.values():
+            self("vfio_bind", device.file, "I")
+        self.adopt()
+
+    def adopt(self):
+        """Go on with the devices' drivers where the process before stopped."""
+        for device in self.devices.values():
+            self(f"{device.kind}_adopt", device.driver, device.file, device.memory)
+        self.machine.mark("retrieved")
+
+    def build(self, ioas="A"):
+        """Make an address space that has what the old one had."""
+        self("ioas", "I", ioas)
+        for device in self.devices.values():
+            self("ioas_map_file", "I", ioas, device.memory, 0, device.size, device.iova)
+
+    def handover(self, ioas="A"):
+        """Put new page tables in the place of the restored ones."""
+        self.build(ioas)
+        self.machine.mark("built")
+        made = set()
+        for device in self.devices.values():
+            if device.hwpt not in made:
+                self("hwpt_alloc", "I", device.file, ioas, device.hwpt)
+            made.add(device.hwpt)
+            self("vfio_attach", device.file, device.hwpt)
+        self.machine.mark("handover")
+
+    def finish(self):
+        """Finish the session and let it go."""
+        self("finish", "S")
+        self("close", "S")
+
+    # --- what it came to ---
+
+    def account(self, device):
+        """Take what a device has done, and return the account that its driver keeps."""
+        command = "nvme_account" if device.kind == "nvme" else "igb_rx_account"
+        return self.worker.account(command, device.driver)
+
+    def settle(self):
+        """Let the devices end their work; returns an Account for each."""
+        accounts = {}
+        for device in self.devices.values():
+            if device.kind == "nvme":
+                self.machine.throttle(device.name, 0)
+                self("nvme_settle", device.driver)
+                details = self.account(device)
+                good = details["completed"] - details["errors"] - details["wrong"]
+                accounts[device.name] = Account(details["submitted"] - device.before,
+                                                good - device.before, details)
+            else:
+                after = device.stream.stop()
+                details = self.worker.account("igb_rx_account", device.driver, after, PATIENCE_MS)
+                accounts[device.name] = Account(after - FIRST_FRAME, details["good"], details)
+        return accounts
+
+    def timelines(self, events=None):
+        """Return when each device did DMA."""
+        events = events if events is not None else self.machine.trace()
+        return {device.name: timeline.completions(events, device.queue) if device.kind == "nvme"
+                else timeline.frames(events, device.iova, device.size)
+                for device in self.devices.values()}

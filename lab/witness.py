@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What was done to a device from outside its user's program, as QEMU's trace has it."""
+
+from dataclasses import dataclass
+
+from . import pci, vtd
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What happened to a device between two moments; each list is empty when nothing did."""
+
+    config_writes: list
+    bridge_changes: list
+    faults: list
+    resets: list
+    translation: list
+
+    def complaints(self):
+        """Return a line for each kind of disturbance that there was."""
+        kinds = {"config writes to it": self.config_writes, "changes of a bridge above it":
+                 self.bridge_changes, "IOMMU faults": self.faults, "resets": self.resets,
+                 "translation off or without root table": self.translation}
+        return [f"{len(found)} {kind}: {', '.join(map(str, found[:3]))}"
+                for kind, found in kinds.items() if found]
+
+
+class Witness:
+    """Looks after a device that nobody may touch; made before anything could."""
+
+    def __init__(self, machine, bdf):
+        """Take down how the device and the bridges above it are now."""
+        self._machine = machine
+        self.bdf = bdf
+        path = machine.sh(f"readlink -f /sys/bus/pci/devices/{bdf}").strip()
+        self.bridges = [part for part in path.split("/")[4:-1] if part.startswith("0000:")]
+        self._configs = {place: machine.config(place) for place in (*self.bridges, bdf)}
+
+    def findings(self, since, until):
+        """Return the Findings of a span of time, between two marks or times."""
+        machine = self._machine
+        writes = machine.trace("pci_cfg_write", None, since, until)
+        changes = []
+        for bridge in self.bridges:
+            pairs = [(event.offset, event.value) for event in writes if event.bdf == bridge]
+            changes += [f"{bridge} {change}"
+                        for change in pci.bridge_changes(self._configs[bridge], pairs)]
+        resets = machine.resets(self.bdf, self._configs[self.bdf], since, until)
+        for bridge in self.bridges:
+            resets += machine.bus_resets(bridge, since, until)
+        return Findings(
+            config_writes=[event for event in writes if event.bdf == self.bdf],
+            bridge_changes=changes,
+            faults=machine.trace("vtd_dmar_fault", self.bdf, since, until),
+            resets=resets,
+            translation=vtd.troubles(machine.trace(None, None, since, until)))

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Running mode: what is refused, what becomes idle mode, and what stays as it is meanwhile."""
+
+import pytest
+
+from conftest import IOVA
+from lab import GuestError, MachineError, pci, vtd
+from lab.running import IOMMUFD_TOKEN, Running
+from update import (PAIR, Owner, see_good_update, see_nothing_lost, see_undisturbed, state,
+                    states, take_over)
+
+BOTH = ("nvme0", "igb0")
+MARK_SIZE = 24
+FIND_SIZE = 24
+UNMARK = 1
+# Flags of IOMMU_HWPT_ALLOC.
+NEST_PARENT, DIRTY_TRACKING, FAULT_ID, PASID = 1, 2, 4, 8
+
+
+def opened(start, *names, **options):
+    """Start a machine and an owner with devices that are open, and whose page tables are marked."""
+    owner = Running(start(topology=PAIR))
+    owner.open(*names, **options)
+    return owner
+
+
+def refuses_iommufd(owner, why):
+    """See that the iommufd cannot be preserved, that the log has one line of it, and that all is
+    as before; the session is closed again."""
+    m = owner.machine
+    m.mark("refusal")
+    errno = owner.fails("preserve", "S", IOMMUFD_TOKEN, "I")
+    assert errno not in ("EBUSY", "ENOTTY", "EBADF"), f"{why}: {errno}"
+    m.sh("true")
+    lines = [line for line in m.console_text("refusal").splitlines()
+             if "live update" in line or "iommufd" in line]
+    assert len(lines) == 1, f"{why}: not one line in the log, but {lines}"
+    owner("close", "S")
+    assert states(owner) == {"none"}
+    # Nothing is held: mappings can be changed.
+    owner("ioas_map_file", "I", "A", "Mnvme0", 0, 4096, 4096)
+    owner("ioas_unmap", "I", "A", 4096, 4096)
+
+
+def test_marks(start):
+    """A page table is marked once, under a token of its own; only it takes the mark away."""
+    owner = opened(start, *BOTH, marked=False)
+    owner("vfio_attach", "Dnvme0", "A", "Auto")
+    mark, unmark = ("hwpt_mark", "I"), ("hwpt_unmark", "I")
+    assert owner.fails(*unmark, "Hnvme0", 7) == "ENOENT"
+    owner(*mark, "Hnvme0", 7)
+    assert owner.fails(*mark, "Hnvme0", 7) == "EEXIST"
+    assert owner.fails(*mark, "Hnvme0", 8) == "EEXIST"
+    assert owner.fails(*mark, "Higb0", 7) == "EEXIST"
+    assert owner.fails(*unmark, "Hnvme0", 8) == "ENOENT"
+    assert owner.fails(*unmark, "Higb0", 7) == "ENOENT"
+    owner(*unmark, "Hnvme0", 7)
+    assert owner.fails(*unmark, "Hnvme0", 7) == "ENOENT"
+    owner(*mark, "Higb0", 7)
+    owner(*mark, "Hnvme0", (1 << 64) - 1)
+    owner(*mark, "Auto", 0)
+    # Neither a device nor an address space is a page table, nor is what is not there.
+    assert owner.fails(*mark, "Dnvme0", 9) == "ENOENT"
+    assert owner.fails(*mark, "A", 9) == "ENOENT"
+    assert owner.fails("hwpt_find", "I", 7, "R") == "ENOENT"
+    # A mark holds nothing: mappings change, the page table can go, and its token is free again.
+    owner("memfd", "X", "64k")
+    owner("ioas_map_file", "I", "A", "X", 0, "64k", IOVA)
+    owner("ioas_unmap", "I", "A", IOVA, "64k")
+    owner("iommu_destroy", "I", "Hnvme0")
+    owner("hwpt_alloc", "I", "Dnvme0", "A", "Again")
+    owner(*mark, "Again", (1 << 64) - 1)
+
+
+def test_bad_structures(start):
+    """Structures that are too small, or have bits that nobody knows, are refused."""
+    owner = opened(start, "nvme0", marked=False)
+    mark = ("hwpt_mark_raw", "I", "Hnvme0", 7)
+    for size in (0, 4, MARK_SIZE - 1):
+        assert owner.fails(*mark, size, 0, 0, 0) == "EINVAL", f"size {size}"
+    assert owner.fails(*mark, MARK_SIZE, 2, 0, 0) == "EOPNOTSUPP"
+    assert owner.fails(*mark, MARK_SIZE, 1 << 31, 0, 0) == "EOPNOTSUPP"
+    assert owner.fails(*mark, MARK_SIZE, 0, 1, 0) == "EOPNOTSUPP"
+    assert owner.fails(*mark, MARK_SIZE + 8, 0, 0, 1) == "E2BIG"
+    assert owner.fails(*mark, 8192, 0, 0, 0) in ("E2BIG", "EFAULT")
+    # None of that left a mark; a larger structure that says nothing new is welcome.
+    assert owner.fails(*mark, MARK_SIZE, UNMARK, 0, 0) == "ENOENT"
+    owner(*mark, MARK_SIZE + 8, 0, 0, 0)
+    owner(*mark, MARK_SIZE, UNMARK, 0, 0)
+    find = ("hwpt_find_raw", "I", 7)
+    for size in (0, 4, FIND_SIZE - 1):
+        assert owner.fails(*find, size, 0, 0, 0) == "EINVAL", f"size {size}"
+    assert owner.fails(*find, FIND_SIZE, 1, 0, 0) == "EOPNOTSUPP"
+    assert owner.fails(*find, FIND_SIZE, 0, 1, 0) == "EOPNOTSUPP"
+    assert owner.fails(*find, FIND_SIZE + 8, 0, 0, 1) == "E2BIG"
+    assert owner.fails(*find, FIND_SIZE + 8, 0, 0, 0) == "ENOENT"
+
+
+def test_page_tables_that_cannot_go_along(start):
+    """Nesting parents, and page tables with dirty tracking or for PASIDs, are refused."""
+    m = start(topology=PAIR, scalable=True)
+    owner = Running(m)
+    owner.open("nvme0", marked=False)
+    made = []
+    for name, flags in (("parent", NEST_PARENT), ("dirty", DIRTY_TRACKING), ("pasid", PASID)):
+        try:
+            owner("hwpt_alloc", "I", "Dnvme0", "A", name, flags)
+        except GuestError as error:
+            # What this IOMMU does not have cannot be marked either.
+            assert error.errno == "EOPNOTSUPP", name
+            continue
+        made.append(name)
+        assert owner.fails("hwpt_mark", "I", name, 7) == "EOPNOTSUPP", name
+    assert made, "this IOMMU has none of them, so the test shows nothing"
+    owner("hwpt_mark", "I", "Hnvme0", 7)
+
+
+def test_memory_that_does_not_go_along(start):
+    """Anonymous memory, or a memfd that is not preserved in the same session, is refused."""
+    owner = opened(start, *BOTH)
+    owner.start()
+    owner.preserve(iommufd=False, devices=False)
+    owner("ioas_map_anon", "I", "A", "X", "64k", IOVA >> 1)
+    refuses_iommufd(owner, "anonymous memory")
+    owner("ioas_unmap", "I", "A", IOVA >> 1, "64k")
+    # A page in the middle of a memfd that is not preserved, between others that are.
+    owner("memfd", "Y", "64k")
+    owner("ioas_map_file", "I", "A", "Y", "32k", "4k", IOVA >> 1)
+    owner.preserve(iommufd=False, devices=False)
+    refuses_iommufd(owner, "a memfd that is not preserved")
+    owner("session_create", "T", "other")
+    owner("preserve", "T", 1, "Y")
+    owner.preserve(iommufd=False, devices=False)
+    refuses_iommufd(owner, "a memfd preserved in another session")
+    owner("close", "T")
+    owner.preserve(iommufd=False, devices=False)
+    owner("preserve", "S", 1000, "Y")
+    owner("preserve", "S", IOMMUFD_TOKEN, "I")
+    for device in owner.devices.values():
+        owner("preserve", "S", device.tokens[0], device.file)
+    owner.machine.mark("preserved")
+    assert states(owner) == {"outgoing running"}
+    see_undisturbed(owner, "load", "preserved")
+    see_nothing_lost(owner.settle(), least=1)
+
+
+def test_nothing_changes_while_preserved(start):
+    """Mappings, page tables and attachments stay as they are until unpreserve."""
+    owner = opened(start, *BOTH)
+    owner.start()
+    owner("memfd", "X", "64k")
+    owner("hwpt_alloc", "I", "Dnvme0", "A", "Spare")
+    owner("ioas", "I", "B")
+    owner.preserve()
+    token = owner.devices["nvme0"].tokens[2]
+    frozen = [
+        ("ioas_map_file", "I", "A", "X", 0, "64k", IOVA >> 1),
+        ("ioas_map_anon", "I", "A", "Y", "64k", IOVA >> 1),
+        ("ioas_unmap", "I", "A", owner.devices["nvme0"].iova, owner.devices["nvme0"].size),
+        ("ioas_unmap", "I", "A", 0, (1 << 64) - 1),
+        ("iommu_destroy", "I", "Hnvme0"),
+        ("iommu_destroy", "I", "A"),
+        ("vfio_attach", "Dnvme0", "Spare"),
+        ("vfio_attach", "Dnvme0", "Higb0"),
+        ("vfio_attach", "Dnvme0", "B"),
+        ("vfio_detach", "Dnvme0"),
+        ("hwpt_unmark", "I", "Hnvme0", token),
+        ("hwpt_mark", "I", "Spare", 1234),
+        ("preserve", "S", 1001, "I"),
+    ]
+    for command in frozen:
+        assert owner.fails(*command) == "EBUSY", command
+    # Another address space is nobody's business.
+    owner("ioas_map_file", "I", "B", "X", 0, "64k", IOVA >> 1)
+    owner("ioas_unmap", "I", "B", IOVA >> 1, "64k")
+    owner.machine.mark("tried")
+    see_undisturbed(owner, "load", "tried")
+    owner.machine.kexec()
+    take_over(owner)
+    see_good_update(owner)
+    # In the next kernel all of that is possible again.
+    owner("ioas_map_anon", "I", "A", "Y", "64k", IOVA >> 1)
+    owner("ioas_unmap", "I", "A", IOVA >> 1, "64k")
+    owner("vfio_detach", "Dnvme0")
+
+
+def test_unmarked_is_idle(start):
+    """A device whose page table is not marked crosses in idle mode, beside one that runs on."""
+    m = start(topology=PAIR)
+    owner = Running(m)
+    owner.open("nvme0")
+    owner.open("igb0", marked=False)
+    owner.start()
+    owner.preserve()
+    drive, network = owner.devices.values()
+    network.stream.stop()
+    assert state(m, drive.bdf) == "outgoing running"
+    assert state(m, network.bdf) == "outgoing idle"
+    config = m.config(network.bdf)
+    m.kexec()
+    assert state(m, drive.bdf) == "incoming running"
+    assert state(m, network.bdf) == "incoming idle"
+    assert len(m.resets(network.bdf, config, "freeze", "kernel")) == 1
+    # From here on the drive alone is looked at.
+    owner.devices.pop("igb0")
+    owner.retrieve()
+    owner("retrieve", "S", network.tokens[0], network.file)
+    owner("vfio_bind", network.file, "I")
+    # Nothing but its own devices can be attached to a restored page table.
+    owner("hwpt_find", "I", drive.tokens[2], "R")
+    assert owner.fails("vfio_attach", network.file, "R") in ("EINVAL", "EPERM", "EBUSY")
+    owner.handover()
+    owner("vfio_attach", network.file, "A")
+    owner.worker.dma_memory("New", network.size, network.iova)
+    owner("igb_start", network.driver, network.file, "New", network.iova)
+    owner.finish()
+    see_good_update(owner)
+
+
+def test_device_before_iommufd(start):
+    """A device that is preserved before its iommufd crosses in idle mode, and sysfs says so."""
+    m = start(topology=PAIR)
+    owner = Running(m)
+    owner.open("nvme0")
+    owner("session_create", "S", "running")
+    owner("preserve", "S", 1, "Dnvme0")
+    assert states(owner) == {"outgoing idle"}
+    owner("close", "S")
+    assert states(owner) == {"none"}
+
+
+def test_other_iommufd(start):
+    """A device that was retrieved goes with the iommufd that it came with, and no other."""
+    m = start(topology=PAIR)
+    owner = Running(m)
+    owner.open(*BOTH)
+    owner.start()
+    owner.preserve()
+    m.kexec()
+    # Before it is retrieved nobody has the device, nor its page table.
+    other = m.worker("other")
+    assert other.fails("vfio_open", "D", owner.devices["nvme0"].bdf) == "EBUSY"
+    owner.retrieve(bind=False)
+    owner("iommufd", "Other")
+    assert owner.fails("vfio_bind", "Dnvme0", "Other") == "EPERM"
+    assert owner.fails("hwpt_find", "Other", owner.devices["nvme0"].tokens[2], "R") == "ENOENT"
+    assert owner.fails("finish", "S") == "EBUSY"
+    owner.bind()
+    owner("hwpt_find", "I", owner.devices["nvme0"].tokens[2], "R")
+    assert owner.fails("finish", "S") == "EBUSY"
+    assert owner.fails("iommu_destroy", "I", "R") == "EBUSY"
+    assert owner.fails("vfio_attach", "Digb0", "R") in ("EINVAL", "EPERM", "EBUSY")
+    m.mark("retrieved")
+    owner.handover()
+    owner.finish()
+    see_good_update(owner)
+
+
+def test_detached(start):
+    """A device that is detached from its restored page table does no more DMA; that is all."""
+    m = start(topology=PAIR)
+    owner = Running(m)
+    owner.open(*BOTH)
+    owner.start()
+    owner.preserve()
+    m.kexec()
+    owner.retrieve()
+    drive = owner.devices.pop("nvme0")
+    m.throttle("nvme0", 1)
+    owner("vfio_detach", drive.file)
+    assert owner.fails("hwpt_find", "I", drive.tokens[2], "R") == "ENOENT"
+    owner.handover()
+    owner.finish()
+    see_good_update(owner)
+    # The drive starts anew, with an address space of its own.
+    owner("close", drive.driver)
+    owner("ioas_map_file", "I", "A", drive.memory, 0, drive.size, drive.iova)
+    owner("vfio_attach", drive.file, "A")
+    m.throttle("nvme0", 0)
+    owner("nvme_start", drive.driver, drive.file, drive.memory, drive.iova)
+    owner("nvme_write", drive.driver, 0, 64, 3)
+    owner("nvme_read_check", drive.driver, 0, 64, 3)
+
+
+@pytest.mark.parametrize("missing", ["iommufd", "memory"])
+def test_never_retrieved(start, missing):
+    """What a running device needs cannot be finished away while nobody has taken it over."""
+    m = start(topology=PAIR)
+    owner = Running(m)
+    owner.open("nvme0")
+    owner.start()
+    owner.preserve()
+    m.kexec()
+    owner.retrieve([what for what in ("memory", "iommufd", "devices") if what != missing],
+                   bind=False)
+    assert owner.fails("finish", "S") == "EBUSY"
+    assert states(owner) == {"incoming running"}
+    m.sh("sleep 0.5")
+    m.mark("waited")
+    see_undisturbed(owner, "freeze", "waited")
+    owner("close", "S")
+    owner.worker.kill()
+    take_over(owner)
+    see_good_update(owner)
+
+
+def test_idle_neighbour(start):
+    """An idle device and a running one below the same switch: only the idle one is reset."""
+    m = start()
+    owner, idle = Running(m), Owner(m, "idle")
+    owner.open("nvme1")
+    owner.start()
+    bdf, = idle.own("igb1")
+    config = m.config(bdf)
+    idle.preserve("igb1")
+    owner.preserve()
+    m.kexec()
+    assert len(m.resets(bdf, config, "freeze", "kernel")) == 1
+    idle.retrieve("igb1")
+    take_over(owner)
+    idle.works("igb1")
+    idle.finish()
+    see_good_update(owner)
+
+
+def test_live_update_off(start):
+    """A kernel that takes no live updates does not let a running device's DMA go on."""
+    m = start(topology=PAIR)
+    owner = Running(m)
+    owner.open("nvme0")
+    owner.start()
+    owner.preserve()
+    before = vtd.Tables(m).entry(owner.devices["nvme0"].bdf)
+    m.expect_splat("Kernel panic|Call Trace|live update")
+    m.kexec_load("liveupdate=off")
+    try:
+        m.kexec_go(timeout=40)
+    except MachineError:
+        # A machine that stops is safe, if it says why.
+        m.wait_console("Kernel panic.*live update", "freeze", timeout=1)
+        return
+    # Otherwise the device has to be cut off before that kernel uses memory.
+    m.mark("booted")
+    m.sh("sleep 1")
+    device, = owner.devices.values()
+    entry = vtd.Tables(m).entry(device.bdf)
+    assert entry != before or not pci.word(m.config(device.bdf), pci.COMMAND) \
+        & pci.COMMAND_MASTER, "the device still reaches memory that it was given by another kernel"
