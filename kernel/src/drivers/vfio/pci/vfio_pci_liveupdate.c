@@ -196,10 +196,11 @@ static int vfio_pci_liveupdate_check_file(struct vfio_pci_core_device *vdev,
 
 /* Running mode if the page tables can go along, else idle mode and @why. */
 static enum pci_liveupdate_state
-vfio_pci_liveupdate_get_mode(struct vfio_pci_core_device *vdev, const char **why)
+vfio_pci_liveupdate_get_mode(struct vfio_pci_core_device *vdev,
+			     const struct luo_file_set *files, const char **why)
 {
 	vfio_liveupdate_pin(&vdev->vdev);
-	if (!iommu_liveupdate_preserve_device(&vdev->pdev->dev, why))
+	if (!iommu_liveupdate_preserve_device(&vdev->pdev->dev, files, why))
 		return PCI_LIVEUPDATE_RUNNING;
 
 	vfio_liveupdate_unpin(&vdev->vdev);
@@ -271,7 +272,7 @@ static int vfio_pci_liveupdate_preserve(struct liveupdate_file_op_args *args)
 		goto err_free;
 	}
 
-	mode = vfio_pci_liveupdate_get_mode(vdev, &why);
+	mode = vfio_pci_liveupdate_get_mode(vdev, args->files, &why);
 	ret = pci_liveupdate_preserve(vdev->pdev, mode);
 	if (ret)
 		goto err_unpreserve;
