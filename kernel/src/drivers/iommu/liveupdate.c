@@ -41,6 +41,7 @@
 #include <linux/io.h>
 #include <linux/iommu.h>
 #include <linux/iommu_liveupdate.h>
+#include <linux/kexec.h>
 #include <linux/kexec_handover.h>
 #include <linux/liveupdate.h>
 #include <linux/memcontrol.h>
@@ -59,11 +60,13 @@
  * struct iommu_liveupdate_domain - A domain that goes to the next kernel.
  * @index:   Its place in the list.
  * @devices: How many preserved groups are attached to it.
+ * @spoiled: It was changed since, and its tables are not preserved any more.
  * @files:   Files of the session that it belongs to.
  */
 struct iommu_liveupdate_domain {
 	u32 index;
 	u32 devices;
+	bool spoiled;
 	const struct luo_file_set *files;
 };
 
@@ -486,12 +489,66 @@ void iommu_liveupdate_unpreserve_domain(struct iommu_domain *domain)
 	if (WARN_ON(!lu || lu->devices))
 		return;
 
-	domain->owner->liveupdate->domain_unpreserve(domain);
+	if (!lu->spoiled)
+		domain->owner->liveupdate->domain_unpreserve(domain);
 	entry = iommu_ser_domain(iommu_liveupdate_outgoing, lu->index);
 	memset(entry, 0, sizeof(*entry));
 	kfree(lu);
 }
 EXPORT_SYMBOL_GPL(iommu_liveupdate_unpreserve_domain);
+
+/**
+ * iommu_liveupdate_spoil_domain() - A preserved domain has to change after all
+ * @domain: Domain, preserved or not.
+ *
+ * To be called before it changes, where that cannot be refused: the mapping of
+ * a BAR is revoked when its device loses it. A spoiled domain cannot go to the
+ * next kernel until it was unpreserved and preserved again.
+ *
+ * Context: Process context, may sleep.
+ */
+void iommu_liveupdate_spoil_domain(struct iommu_domain *domain)
+{
+	struct iommu_liveupdate_domain *lu;
+
+	guard(mutex)(&iommu_liveupdate_lock);
+
+	lu = xa_load(&iommu_liveupdate_preserved, (unsigned long)domain);
+	if (!lu || lu->spoiled)
+		return;
+
+	domain->owner->liveupdate->domain_unpreserve(domain);
+	lu->spoiled = true;
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_spoil_domain);
+
+/**
+ * iommu_liveupdate_freeze_domain() - Can a preserved domain go now?
+ * @domain: Preserved domain.
+ * @why:    Where to put what is against it.
+ *
+ * Context: Process context, may sleep; from a freeze() in reboot(2).
+ * Return: 0, or -EINVAL when the domain was spoiled, or when the kernel that is
+ * loaded could not be told about it, because kexec_load(2) loaded it.
+ */
+int iommu_liveupdate_freeze_domain(struct iommu_domain *domain,
+				   const char **why)
+{
+	struct iommu_liveupdate_domain *lu;
+
+	/* reboot(2) holds the lock of the image */
+	*why = "the next kernel was loaded with kexec_load, which hands nothing over";
+	if (!kexec_image || !kexec_image->file_mode)
+		return -EINVAL;
+
+	guard(mutex)(&iommu_liveupdate_lock);
+
+	*why = "a BAR that it maps was taken away since it was preserved";
+	lu = xa_load(&iommu_liveupdate_preserved, (unsigned long)domain);
+
+	return !lu || lu->spoiled ? -EINVAL : 0;
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_freeze_domain);
 
 /* --- outgoing: devices and units -------------------------------------------- */
 
@@ -507,7 +564,7 @@ static int iommu_liveupdate_check_group(struct iommu_group *group,
 
 	*why = "its page table is not preserved";
 	lu = xa_load(&iommu_liveupdate_preserved, (unsigned long)group->domain);
-	if (!lu)
+	if (!lu || lu->spoiled)
 		return -ENOENT;
 
 	*why = "it uses PASIDs";

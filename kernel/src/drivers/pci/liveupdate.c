@@ -578,6 +578,31 @@ enum pci_liveupdate_state pci_liveupdate_incoming(struct pci_dev *pdev)
 EXPORT_SYMBOL_GPL(pci_liveupdate_incoming);
 
 /**
+ * pci_liveupdate_get_bar_owner() - Find the device that a BAR belongs to
+ * @start: First physical address of a part of the BAR, in bytes.
+ * @size:  Size of that part, in bytes.
+ *
+ * Context: Process context, may sleep.
+ * Return: the device, with a reference that the caller puts, or NULL if no BAR
+ * of a device has all of it.
+ */
+struct pci_dev *pci_liveupdate_get_bar_owner(phys_addr_t start, size_t size)
+{
+	struct resource part = DEFINE_RES_MEM(start, size);
+	struct pci_dev *pdev = NULL;
+
+	for_each_pci_dev(pdev) {
+		for (int i = 0; i < PCI_STD_NUM_BARS; i++) {
+			if (resource_contains(&pdev->resource[i], &part))
+				return pdev;
+		}
+	}
+
+	return NULL;
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_get_bar_owner);
+
+/**
  * pci_liveupdate_finish() - The device's driver has taken it over
  * @domain: PCI segment (domain) number of the device.
  * @bdf:    Bus, device and function number, as pci_dev_id() has them.

@@ -66,6 +66,9 @@ int iommu_liveupdate_preserve_domain(struct iommu_domain *domain,
 				     const struct luo_file_set *files,
 				     u32 *index);
 void iommu_liveupdate_unpreserve_domain(struct iommu_domain *domain);
+void iommu_liveupdate_spoil_domain(struct iommu_domain *domain);
+int iommu_liveupdate_freeze_domain(struct iommu_domain *domain,
+				   const char **why);
 bool iommu_liveupdate_can_preserve_domain(struct iommu_domain *domain);
 
 int iommu_liveupdate_check_device(struct device *dev, const char **why);

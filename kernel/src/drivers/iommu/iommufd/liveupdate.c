@@ -16,6 +16,11 @@
  * were mapped. Until it is unpreserved, a preserved HWPT and its IOAS do not
  * change: map, unmap and destroy give -EBUSY.
  *
+ * It may also map BARs of PCI devices (dma-bufs of vfio-pci) that are preserved
+ * in running mode when freeze comes: their addresses stay. A BAR that is taken
+ * from the page table meanwhile, because its device was reset or its memory
+ * disabled, spoils it: freeze refuses then.
+ *
  * Retrieve makes a new iommufd. It holds the restored HWPTs, which are found by
  * their tokens (IOMMU_HWPT_LIVEUPDATE_FIND). They have no IOAS: this kernel does
  * not know how they came to be, and never changes them. A retrieved device that
@@ -74,12 +79,15 @@ struct iommufd_hwpt_restored {
  * struct iommufd_liveupdate - One preserved iommufd in the outgoing kernel.
  * @ictx:  Its context.
  * @ser:   What crosses.
+ * @bars:  Devices that have BARs in them: &struct pci_dev with a reference, by
+ *         their addresses.
  * @count: Number of its marked HWPTs that are preserved.
  * @hwpts: They, each with a reference.
  */
 struct iommufd_liveupdate {
 	struct iommufd_ctx *ictx;
 	struct iommufd_ser *ser;
+	struct xarray bars;
 	u32 count;
 	struct iommufd_hwpt_paging *hwpts[];
 };
@@ -244,13 +252,44 @@ static int iommufd_liveupdate_check_file(struct iommufd_hwpt_paging *hwpt,
 	return 0;
 }
 
-static int iommufd_liveupdate_check_area(struct iommufd_hwpt_paging *hwpt,
+/* Whose BAR is mapped here? That it is preserved, too, is seen at freeze. */
+static int iommufd_liveupdate_check_bar(struct iommufd_liveupdate *lu,
+					struct iommufd_hwpt_paging *hwpt,
+					struct iopt_pages *pages)
+{
+	struct pci_dev *pdev;
+	int ret;
+
+	guard(mutex)(&pages->mutex);
+
+	if (iopt_dmabuf_revoked(pages))
+		return iommufd_liveupdate_refuse(hwpt, -ESTALE,
+						 "a BAR that it maps was taken away");
+
+	pdev = pci_liveupdate_get_bar_owner(pages->dmabuf.phys.paddr,
+					    pages->dmabuf.phys.len);
+	if (!pdev)
+		return iommufd_liveupdate_refuse(hwpt, -EINVAL,
+						 "it maps a dma-buf that is no BAR");
+
+	ret = xa_insert(&lu->bars, (unsigned long)pdev, pdev, GFP_KERNEL);
+	if (ret)
+		pci_dev_put(pdev);
+
+	return ret == -EBUSY ? 0 : ret;
+}
+
+static int iommufd_liveupdate_check_area(struct iommufd_liveupdate *lu,
+					 struct iommufd_hwpt_paging *hwpt,
 					 struct iopt_area *area,
 					 const struct luo_file_set *files)
 {
 	if (!area->pages)
 		return iommufd_liveupdate_refuse(hwpt, -EBUSY,
 						 "it is being mapped");
+
+	if (iopt_is_dmabuf(area->pages))
+		return iommufd_liveupdate_check_bar(lu, hwpt, area->pages);
 
 	if (area->pages->type != IOPT_ADDRESS_FILE)
 		return iommufd_liveupdate_refuse(hwpt, -EINVAL,
@@ -263,7 +302,8 @@ static int iommufd_liveupdate_check_area(struct iommufd_hwpt_paging *hwpt,
 	return iommufd_liveupdate_check_file(hwpt, area);
 }
 
-static int iommufd_liveupdate_check_areas(struct iommufd_hwpt_paging *hwpt,
+static int iommufd_liveupdate_check_areas(struct iommufd_liveupdate *lu,
+					  struct iommufd_hwpt_paging *hwpt,
 					  const struct luo_file_set *files)
 {
 	struct io_pagetable *iopt = &hwpt->ioas->iopt;
@@ -274,7 +314,7 @@ static int iommufd_liveupdate_check_areas(struct iommufd_hwpt_paging *hwpt,
 
 	for (area = iopt_area_iter_first(iopt, 0, ULONG_MAX); area;
 	     area = iopt_area_iter_next(area, 0, ULONG_MAX)) {
-		ret = iommufd_liveupdate_check_area(hwpt, area, files);
+		ret = iommufd_liveupdate_check_area(lu, hwpt, area, files);
 		if (ret)
 			return ret;
 	}
@@ -325,7 +365,7 @@ static int iommufd_liveupdate_preserve_hwpt(struct iommufd_liveupdate *lu,
 	down_write(&iopt->iova_rwsem);
 	iopt->liveupdate_users++;
 	downgrade_write(&iopt->iova_rwsem);
-	ret = iommufd_liveupdate_check_areas(hwpt, files);
+	ret = iommufd_liveupdate_check_areas(lu, hwpt, files);
 	up_read(&iopt->iova_rwsem);
 	up_write(&iopt->domains_rwsem);
 
@@ -362,6 +402,18 @@ static void iommufd_liveupdate_unpreserve_all(struct iommufd_liveupdate *lu)
 		up_write(&iopt->iova_rwsem);
 		iommufd_hw_pagetable_put(lu->ictx, &hwpt->common);
 	}
+}
+
+static void iommufd_liveupdate_free(struct iommufd_liveupdate *lu)
+{
+	struct pci_dev *pdev;
+	unsigned long index;
+
+	xa_for_each(&lu->bars, index, pdev)
+		pci_dev_put(pdev);
+	xa_destroy(&lu->bars);
+	kho_unpreserve_free(lu->ser);
+	kfree(lu);
 }
 
 /* The marked HWPTs, each with a reference that keeps it from being destroyed */
@@ -449,15 +501,19 @@ static int iommufd_liveupdate_preserve(struct liveupdate_file_op_args *args)
 	if (!lu)
 		return -ENOMEM;
 	lu->ictx = ictx;
+	xa_init(&lu->bars);
 	lu->ser = kho_alloc_preserve(struct_size(lu->ser, hwpts, count));
 	if (IS_ERR(lu->ser)) {
 		ret = PTR_ERR(lu->ser);
-		goto err_free;
+		kfree(lu);
+		return ret;
 	}
 
 	ret = iommufd_liveupdate_preserve_marked(lu, args->files);
-	if (ret)
-		goto err_free_ser;
+	if (ret) {
+		iommufd_liveupdate_free(lu);
+		return ret;
+	}
 
 	ictx->liveupdate.preserved = true;
 	args->serialized_data = virt_to_phys(lu->ser);
@@ -465,12 +521,31 @@ static int iommufd_liveupdate_preserve(struct liveupdate_file_op_args *args)
 	pr_info("preserved %u page tables\n", lu->count);
 
 	return 0;
+}
 
-err_free_ser:
-	kho_unpreserve_free(lu->ser);
-err_free:
-	kfree(lu);
-	return ret;
+static int iommufd_liveupdate_freeze(struct liveupdate_file_op_args *args)
+{
+	struct iommufd_liveupdate *lu = args->private_data;
+	struct pci_dev *pdev;
+	unsigned long index;
+	const char *why;
+	int ret;
+
+	for (u32 i = 0; i < lu->count; i++) {
+		ret = iommu_liveupdate_freeze_domain(lu->hwpts[i]->common.domain,
+						     &why);
+		if (ret)
+			return iommufd_liveupdate_refuse(lu->hwpts[i], ret, why);
+	}
+
+	xa_for_each(&lu->bars, index, pdev) {
+		if (pci_liveupdate_outgoing(pdev) == PCI_LIVEUPDATE_RUNNING)
+			continue;
+		pci_err(pdev, "live update: Freeze failed! A preserved page table maps its BAR, and it is not preserved in running mode\n");
+		return -EINVAL;
+	}
+
+	return 0;
 }
 
 static void iommufd_liveupdate_unpreserve(struct liveupdate_file_op_args *args)
@@ -481,8 +556,18 @@ static void iommufd_liveupdate_unpreserve(struct liveupdate_file_op_args *args)
 
 	iommufd_liveupdate_unpreserve_all(lu);
 	lu->ictx->liveupdate.preserved = false;
-	kho_unpreserve_free(lu->ser);
-	kfree(lu);
+	iommufd_liveupdate_free(lu);
+}
+
+/* A BAR is about to be unmapped from all page tables that have it. */
+void iommufd_liveupdate_revoke(struct iopt_pages *pages)
+{
+	struct iopt_pages_dmabuf_track *track;
+
+	lockdep_assert_held(&pages->mutex);
+
+	list_for_each_entry(track, &pages->dmabuf.tracker, elm)
+		iommu_liveupdate_spoil_domain(track->domain);
 }
 
 /* --- incoming ----------------------------------------------------------------- */
@@ -746,6 +831,7 @@ static const struct liveupdate_file_ops iommufd_liveupdate_file_ops = {
 	.can_preserve = iommufd_liveupdate_can_preserve,
 	.preserve = iommufd_liveupdate_preserve,
 	.unpreserve = iommufd_liveupdate_unpreserve,
+	.freeze = iommufd_liveupdate_freeze,
 	.retrieve = iommufd_liveupdate_retrieve,
 	.can_finish = iommufd_liveupdate_can_finish,
 	.finish = iommufd_liveupdate_finish,

@@ -13,6 +13,7 @@ struct iommufd_ctx;
 struct iommufd_hw_pagetable;
 struct iommufd_object;
 struct iommufd_ucmd;
+struct iopt_pages;
 
 #ifdef CONFIG_IOMMUFD_LIVEUPDATE
 
@@ -27,8 +28,13 @@ bool iommufd_liveupdate_busy(struct iommufd_ctx *ictx, u32 id);
 bool iommufd_liveupdate_put(struct iommufd_ctx *ictx,
 			    struct iommufd_hw_pagetable *hwpt);
 void iommufd_hwpt_restored_destroy(struct iommufd_object *obj);
+void iommufd_liveupdate_revoke(struct iopt_pages *pages);
 
 #else
+
+static inline void iommufd_liveupdate_revoke(struct iopt_pages *pages)
+{
+}
 
 static inline void iommufd_liveupdate_init_ctx(struct iommufd_ctx *ictx)
 {
