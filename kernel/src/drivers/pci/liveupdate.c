@@ -494,10 +494,11 @@ static int pci_liveupdate_add(struct pci_ser *ser, struct pci_dev *pdev,
  *
  * Context: Process context, may sleep. Takes pci_liveupdate_lock.
  * Return: 0 on success. -EOPNOTSUPP for a virtual function, a device with
- * virtual functions enabled or one whose BARs cannot be written down, -ENODEV without an IOMMU group, -EXDEV when the
- * IOMMU cannot tell its DMA from another device's, -ENAMETOOLONG, -EBUSY when
- * preserved already, -ENOSPC or -ENOMEM when there is no room to write it down,
- * -ENOENT when called outside of a file's preserve().
+ * virtual functions enabled or one whose BARs cannot be written down, -ENODEV
+ * without an IOMMU group, -EXDEV when the IOMMU cannot tell its DMA from another
+ * device's, -ENAMETOOLONG, -EBUSY when preserved already, -ENOSPC or -ENOMEM
+ * when there is no room to write it down, -ENOENT when called outside of a
+ * file's preserve().
  */
 int pci_liveupdate_preserve(struct pci_dev *pdev, enum pci_liveupdate_state mode)
 {

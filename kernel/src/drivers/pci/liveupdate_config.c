@@ -335,7 +335,8 @@ void pci_liveupdate_pack_state(struct pci_saved_state *state,
 	memset(ser, 0, sizeof(*ser));
 	memcpy(ser->header, state->config_space, sizeof(ser->header));
 
-	for (cap = state->cap; cap->size; cap = pci_liveupdate_next_cap(cap)) {
+	for (cap = (void *)state->caps; cap->size;
+	     cap = pci_liveupdate_next_cap(cap)) {
 		data = pci_liveupdate_cap_data(cap, PCI_CAP_ID_EXP, false,
 					       sizeof(ser->exp));
 		if (data) {
@@ -380,7 +381,8 @@ pci_liveupdate_unpack_state(struct pci_dev *pdev,
 
 	memcpy(state->config_space, ser->header, sizeof(ser->header));
 
-	for (cap = state->cap; cap->size; cap = pci_liveupdate_next_cap(cap)) {
+	for (cap = (void *)state->caps; cap->size;
+	     cap = pci_liveupdate_next_cap(cap)) {
 		data = pci_liveupdate_cap_data(cap, PCI_CAP_ID_EXP, false,
 					       sizeof(ser->exp));
 		if (data && ser->flags & PCI_STATE_SER_EXP)

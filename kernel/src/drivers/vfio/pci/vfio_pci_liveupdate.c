@@ -356,8 +356,12 @@ static int vfio_pci_liveupdate_check_all(void)
 	return ret;
 }
 
-/* Not pci_try_reset_function(), which would save the present configuration. */
-static int vfio_pci_liveupdate_reset(struct vfio_pci_core_device *vdev)
+/*
+ * Take the device's lock for a moment, and reset it if told to. Not
+ * pci_try_reset_function(), which would save the present configuration.
+ */
+static int vfio_pci_liveupdate_reset(struct vfio_pci_core_device *vdev,
+				     bool reset)
 {
 	struct pci_dev *pdev = vdev->pdev;
 	struct pci_dev *bridge = pci_upstream_bridge(pdev);
@@ -370,7 +374,7 @@ static int vfio_pci_liveupdate_reset(struct vfio_pci_core_device *vdev)
 	if (bridge && !pci_dev_trylock(bridge))
 		return ret;
 	if (pci_dev_trylock(pdev)) {
-		ret = vdev->reset_works ? __pci_reset_function_locked(pdev) : 0;
+		ret = reset ? __pci_reset_function_locked(pdev) : 0;
 		pci_dev_unlock(pdev);
 	}
 	if (bridge)
@@ -402,7 +406,7 @@ static int vfio_pci_liveupdate_quiesce(struct vfio_pci_liveupdate *lu)
 		pci_clear_master(pdev);
 		if (!pci_wait_for_pending_transaction(pdev))
 			pci_warn(pdev, "live update: transactions still pending, resetting anyway\n");
-		ret = vfio_pci_liveupdate_reset(vdev);
+		ret = vfio_pci_liveupdate_reset(vdev, vdev->reset_works);
 	}
 	if (ret)
 		pci_load_and_free_saved_state(pdev, &lu->running);
@@ -459,10 +463,18 @@ static int vfio_pci_liveupdate_freeze_running(struct vfio_pci_liveupdate *lu)
 	guard(mutex)(&vdev->vdev.dev_set->lock);
 
 	ret = vfio_pci_liveupdate_check_freeze(lu);
-	if (!ret)
-		pci_liveupdate_set_read_only(vdev->pdev, true);
+	if (ret)
+		return ret;
 
-	return ret;
+	ret = vfio_pci_liveupdate_reset(vdev, false);
+	if (ret) {
+		pci_err(vdev->pdev, "Freeze failed! It is being unbound or removed (%pe)\n",
+			ERR_PTR(ret));
+		return ret;
+	}
+	pci_liveupdate_set_read_only(vdev->pdev, true);
+
+	return 0;
 }
 
 static int vfio_pci_liveupdate_freeze(struct liveupdate_file_op_args *args)
