@@ -11,7 +11,6 @@ from update import SESSION, Owner, bridges, load_vfio, state
 ALL = ("nvme0", "igb0", "nvme1", "igb1")
 
 
-
 class NativeHotplug:
     """Not a port: has the firmware leave hot plug to Linux, which drives the slots by pciehp."""
 
@@ -20,6 +19,7 @@ class NativeHotplug:
         """Return QEMU's arguments."""
         del slot, run
         return ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]
+
 
 SECONDARY_STATUS = 0x1e
 INTERRUPT_LINE = 0x3c

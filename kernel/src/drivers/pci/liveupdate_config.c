@@ -47,7 +47,7 @@
 #include "pci.h"
 
 /* BARs as pci_dev_ser.bar_order has them: the six standard ones and the ROM */
-static_assert(PCI_SER_BARS == PCI_ROM_RESOURCE + 1);
+static_assert(PCI_ROM_RESOURCE + 1 == PCI_SER_BARS);
 static_assert(sizeof_field(struct pci_liveupdate, bar_order) == PCI_SER_BARS);
 
 /*
