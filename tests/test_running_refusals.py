@@ -205,14 +205,15 @@ def test_unmarked_is_idle(start):
     owner.devices.pop("igb0")
     owner.retrieve()
     owner("retrieve", "S", network.tokens[0], network.file)
+    owner("retrieve", "S", network.tokens[1], network.memory)
     owner("vfio_bind", network.file, "I")
     # Nothing but its own devices can be attached to a restored page table.
     owner("hwpt_find", "I", drive.tokens[2], "R")
     assert owner.fails("vfio_attach", network.file, "R") in ("EINVAL", "EPERM", "EBUSY")
     owner.handover()
     owner("vfio_attach", network.file, "A")
-    owner.worker.dma_memory("New", network.size, network.iova)
-    owner("igb_start", network.driver, network.file, "New", network.iova)
+    owner("ioas_map_file", "I", "A", network.memory, 0, network.size, network.iova)
+    owner("igb_start", network.driver, network.file, network.memory, network.iova)
     owner.finish()
     see_good_update(owner)
 
