@@ -25,6 +25,12 @@
  * late its module is loaded. That ends when the file is finished, and with the
  * last file the list goes away.
  *
+ * A device in running mode is not to be touched on its way, from the driver's
+ * freeze to its opening in the next kernel, and nor are the bridges: see
+ * liveupdate_config.c. Should it lose its driver before it is opened, or be
+ * removed, or should its file be finished without, its bus mastering is turned
+ * off, and it is an ordinary device from then on.
+ *
  * What a device goes through is shown in its ``liveupdate`` attribute in sysfs,
  * see Documentation/ABI/testing/sysfs-bus-pci-liveupdate.
  *
@@ -53,7 +59,7 @@
 #include <linux/string.h>
 #include <linux/sysfs.h>
 
-#include "liveupdate.h"
+#include "pci.h"
 
 static DEFINE_MUTEX(pci_liveupdate_lock);
 
@@ -121,7 +127,8 @@ static void pci_ser_get_bridge(struct pci_ser *ser, struct pci_dev *bridge)
 		return;
 	}
 
-	pci_ser_entries(ser)[ser->count++] = (struct pci_dev_ser) {
+	entry = &pci_ser_entries(ser)[ser->count++];
+	*entry = (struct pci_dev_ser) {
 		.domain = pci_domain_nr(bridge->bus),
 		.bdf = pci_dev_id(bridge),
 		.role = PCI_SER_ROLE_BRIDGE,
@@ -129,6 +136,7 @@ static void pci_ser_get_bridge(struct pci_ser *ser, struct pci_dev *bridge)
 		.vendor = bridge->vendor,
 		.device = bridge->device,
 	};
+	pci_liveupdate_record(bridge, entry);
 	WRITE_ONCE(bridge->liveupdate.outgoing, PCI_LIVEUPDATE_BRIDGE);
 }
 
@@ -148,6 +156,7 @@ static void pci_ser_add_device(struct pci_ser *ser, struct pci_dev *pdev,
 		.device = pdev->device,
 	};
 	strscpy_pad(entry->driver, pdev->driver->name);
+	pci_liveupdate_record(pdev, entry);
 	WRITE_ONCE(pdev->liveupdate.outgoing, mode);
 }
 
@@ -200,11 +209,20 @@ static void pci_flb_unpreserve(struct liveupdate_flb_op_args *args)
 /* Is this entry one that this kernel knows how to take over? */
 static bool pci_ser_known(const struct pci_dev_ser *entry)
 {
+	if (entry->flags & ~PCI_SER_FLAGS || entry->reserved || entry->reserved2)
+		return false;
+
+	for (int i = 0; i < PCI_SER_BARS; i++) {
+		if (entry->bar_order[i] >= BITS_PER_TYPE(u64))
+			return false;
+	}
+
 	if (entry->role == PCI_SER_ROLE_BRIDGE)
 		return entry->mode == PCI_SER_MODE_NONE;
 
 	return entry->role == PCI_SER_ROLE_DEVICE &&
-	       entry->mode == PCI_SER_MODE_IDLE;
+	       (entry->mode == PCI_SER_MODE_IDLE ||
+		entry->mode == PCI_SER_MODE_RUNNING);
 }
 
 static int pci_flb_retrieve(struct liveupdate_flb_op_args *args)
@@ -235,6 +253,28 @@ static int pci_flb_retrieve(struct liveupdate_flb_op_args *args)
 	return 0;
 }
 
+/*
+ * The live update is done with this device. One that runs and that no driver
+ * opened for anybody is stopped: nobody would ever do so any more.
+ */
+static void pci_liveupdate_forget(struct pci_dev *pdev)
+{
+	bool running = pci_liveupdate_running(pdev);
+
+	lockdep_assert_held(&pci_liveupdate_lock);
+
+	if (!pdev->liveupdate.incoming)
+		return;
+
+	pci_liveupdate_set_read_only(pdev, false);
+	if (running) {
+		pci_clear_master(pdev);
+		pci_warn(pdev, "live update: nobody has taken it over, bus mastering is off\n");
+	}
+	pci_liveupdate_unfix_bars(pdev);
+	WRITE_ONCE(pdev->liveupdate.incoming, PCI_LIVEUPDATE_NONE);
+}
+
 static void pci_flb_finish(struct liveupdate_flb_op_args *args)
 {
 	struct pci_ser *ser = args->obj;
@@ -243,7 +283,7 @@ static void pci_flb_finish(struct liveupdate_flb_op_args *args)
 	guard(mutex)(&pci_liveupdate_lock);
 
 	for_each_pci_dev(pdev)
-		WRITE_ONCE(pdev->liveupdate.incoming, PCI_LIVEUPDATE_NONE);
+		pci_liveupdate_forget(pdev);
 
 	kho_restore_free(pci_ser_entries(ser));
 	kho_restore_free(ser);
@@ -364,6 +404,18 @@ static int pci_liveupdate_check_dma(struct pci_dev *pdev, const char **why)
 	return 0;
 }
 
+static int pci_liveupdate_check_bars(struct pci_dev *pdev)
+{
+	struct pci_dev_ser entry;
+
+	for (; pdev; pdev = pci_upstream_bridge(pdev)) {
+		if (!pci_liveupdate_record(pdev, &entry))
+			return -EOPNOTSUPP;
+	}
+
+	return 0;
+}
+
 static int pci_liveupdate_check(struct pci_dev *pdev, const char **why)
 {
 	*why = "is a virtual function";
@@ -377,6 +429,10 @@ static int pci_liveupdate_check(struct pci_dev *pdev, const char **why)
 	*why = "its driver's name is too long";
 	if (strlen(pdev->driver->name) >= PCI_SER_DRIVER_LEN)
 		return -ENAMETOOLONG;
+
+	*why = "it or a bridge above it has a BAR of unusual size";
+	if (pci_liveupdate_check_bars(pdev))
+		return -EOPNOTSUPP;
 
 	return pci_liveupdate_check_dma(pdev, why);
 }
@@ -437,8 +493,8 @@ static int pci_liveupdate_add(struct pci_ser *ser, struct pci_dev *pdev,
  * pci_liveupdate_unpreserve(). A refusal because of the device is logged here.
  *
  * Context: Process context, may sleep. Takes pci_liveupdate_lock.
- * Return: 0 on success. -EOPNOTSUPP for a virtual function or a device with
- * virtual functions enabled, -ENODEV without an IOMMU group, -EXDEV when the
+ * Return: 0 on success. -EOPNOTSUPP for a virtual function, a device with
+ * virtual functions enabled or one whose BARs cannot be written down, -ENODEV without an IOMMU group, -EXDEV when the
  * IOMMU cannot tell its DMA from another device's, -ENAMETOOLONG, -EBUSY when
  * preserved already, -ENOSPC or -ENOMEM when there is no room to write it down,
  * -ENOENT when called outside of a file's preserve().
@@ -528,7 +584,8 @@ EXPORT_SYMBOL_GPL(pci_liveupdate_incoming);
  *
  * From now on the device is like any other. It is named by its numbers because
  * it may have been removed meanwhile. The bridges above it are released with
- * the last file that is finished.
+ * the last file that is finished. If the device came in running and was not
+ * opened by its driver (it is read-only still), its bus mastering is turned off.
  *
  * Context: Process context, may sleep. Takes pci_liveupdate_lock.
  */
@@ -546,7 +603,7 @@ void pci_liveupdate_finish(u32 domain, u16 bdf)
 			if (entry && entry->role == PCI_SER_ROLE_DEVICE)
 				entry->role = PCI_SER_ROLE_NONE;
 			if (pdev)
-				WRITE_ONCE(pdev->liveupdate.incoming, PCI_LIVEUPDATE_NONE);
+				pci_liveupdate_forget(pdev);
 		}
 		pci_liveupdate_put_incoming();
 	}
@@ -603,11 +660,38 @@ void pci_liveupdate_setup_device(struct pci_dev *pdev)
 		}
 
 		WRITE_ONCE(pdev->liveupdate.incoming, pci_liveupdate_entry_state(entry));
+		pci_liveupdate_recall(pdev, entry);
 		pci_info(pdev, "live update: incoming, %s\n",
 			 pci_liveupdate_state_name(pdev->liveupdate.incoming));
 	}
 
 	pci_liveupdate_put_incoming();
+}
+
+/*
+ * A device lost its driver, never got it, or is being removed. If it came in
+ * running there is nobody left who would take it over: stop it, and do not know
+ * it any more should it be found again.
+ */
+void pci_liveupdate_abandon(struct pci_dev *pdev)
+{
+	struct pci_dev_ser *entry;
+	struct pci_ser *ser;
+
+	if (pci_liveupdate_incoming(pdev) != PCI_LIVEUPDATE_RUNNING)
+		return;
+
+	ser = pci_liveupdate_get_incoming();
+
+	scoped_guard(mutex, &pci_liveupdate_lock) {
+		entry = ser ? pci_ser_find_dev(ser, pdev) : NULL;
+		if (entry)
+			entry->role = PCI_SER_ROLE_NONE;
+		pci_liveupdate_forget(pdev);
+	}
+
+	if (ser)
+		pci_liveupdate_put_incoming();
 }
 
 /*

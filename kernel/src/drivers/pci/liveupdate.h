@@ -1,26 +1,74 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * PCI devices in a Live Update: what the PCI core itself calls.
- * The story is told in liveupdate.c.
+ * The story is told in liveupdate.c and liveupdate_config.c.
  */
 #ifndef _DRIVERS_PCI_LIVEUPDATE_H
 #define _DRIVERS_PCI_LIVEUPDATE_H
 
+#include <linux/instruction_pointer.h>
 #include <linux/pci.h>
 #include <linux/pci_liveupdate.h>
 
 #ifdef CONFIG_PCI_LIVEUPDATE
 
+struct pci_dev_ser;
+
+/* liveupdate.c */
 void pci_liveupdate_setup_device(struct pci_dev *pdev);
+void pci_liveupdate_abandon(struct pci_dev *pdev);
 bool pci_liveupdate_keep_buses(void);
 bool pci_liveupdate_skip_bridge(struct pci_dev *bridge, int pass);
 int pci_liveupdate_match_driver(struct pci_dev *pdev, struct pci_driver *drv);
 bool pci_liveupdate_keep_master(struct pci_dev *pdev);
 extern const struct attribute_group pci_liveupdate_attr_group;
 
+/* liveupdate_config.c */
+bool pci_liveupdate_record(struct pci_dev *pdev, struct pci_dev_ser *entry);
+void pci_liveupdate_recall(struct pci_dev *pdev,
+			   const struct pci_dev_ser *entry);
+bool pci_liveupdate_bar_sizes(struct pci_dev *dev, u32 *stdbars, u32 *rombar);
+void pci_liveupdate_fix_bars(struct pci_dev *dev);
+void pci_liveupdate_unfix_bars(struct pci_dev *dev);
+bool pci_liveupdate_bridge_windows(struct pci_dev *bridge);
+bool pci_liveupdate_intx_mask_broken(struct pci_dev *dev);
+bool pci_liveupdate_skip_final_fixup(struct pci_dev *dev, u32 class);
+bool __pci_liveupdate_drop_write(const struct pci_dev *dev, int where, u32 val,
+				 int size, unsigned long ip);
+
+/*
+ * Is the configuration of this device not this kernel's to change? So it is for
+ * a device that runs through a live update, from its freeze until its driver
+ * opens it in the next kernel, and for every bridge that came in.
+ */
+static inline bool pci_liveupdate_read_only(const struct pci_dev *dev)
+{
+	return unlikely(READ_ONCE(dev->liveupdate.read_only));
+}
+
+/* Did this device come in running, and has its driver not opened it yet? */
+static inline bool pci_liveupdate_running(const struct pci_dev *dev)
+{
+	return pci_liveupdate_read_only(dev) &&
+	       READ_ONCE(dev->liveupdate.incoming) == PCI_LIVEUPDATE_RUNNING;
+}
+
+/* Must this write to configuration space not reach the device? */
+static __always_inline bool
+pci_liveupdate_drop_write(const struct pci_dev *dev, int where, u32 val,
+			  int size)
+{
+	return pci_liveupdate_read_only(dev) &&
+	       __pci_liveupdate_drop_write(dev, where, val, size, _RET_IP_);
+}
+
 #else
 
 static inline void pci_liveupdate_setup_device(struct pci_dev *pdev)
+{
+}
+
+static inline void pci_liveupdate_abandon(struct pci_dev *pdev)
 {
 }
 
@@ -41,6 +89,48 @@ static inline int pci_liveupdate_match_driver(struct pci_dev *pdev,
 }
 
 static inline bool pci_liveupdate_keep_master(struct pci_dev *pdev)
+{
+	return false;
+}
+
+static inline bool pci_liveupdate_bar_sizes(struct pci_dev *dev, u32 *stdbars,
+					    u32 *rombar)
+{
+	return false;
+}
+
+static inline void pci_liveupdate_fix_bars(struct pci_dev *dev)
+{
+}
+
+static inline bool pci_liveupdate_bridge_windows(struct pci_dev *bridge)
+{
+	return false;
+}
+
+static inline bool pci_liveupdate_intx_mask_broken(struct pci_dev *dev)
+{
+	return false;
+}
+
+static inline bool pci_liveupdate_skip_final_fixup(struct pci_dev *dev,
+						   u32 class)
+{
+	return false;
+}
+
+static inline bool pci_liveupdate_read_only(const struct pci_dev *dev)
+{
+	return false;
+}
+
+static inline bool pci_liveupdate_running(const struct pci_dev *dev)
+{
+	return false;
+}
+
+static inline bool pci_liveupdate_drop_write(const struct pci_dev *dev,
+					     int where, u32 val, int size)
 {
 	return false;
 }

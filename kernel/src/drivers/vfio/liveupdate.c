@@ -16,6 +16,10 @@
  * those under way, but not for ever. Page faults of BAR mappings, and resets by
  * way of another device, are the driver's to refuse.
  *
+ * Pinned: a device that goes to the next kernel with its page tables cannot be
+ * attached to others or detached: VFIO_DEVICE_ATTACH_IOMMUFD_PT and
+ * VFIO_DEVICE_DETACH_IOMMUFD_PT give -EBUSY.
+ *
  * Incoming: a device that was handed over is reserved from before user space
  * can see it. Opening its character device or its group gives -EBUSY, but for
  * the one file that the live update makes with vfio_liveupdate_open().
@@ -141,6 +145,39 @@ void vfio_liveupdate_exit(struct vfio_device *device)
 {
 	if (device)
 		up_read(&device->liveupdate.rwsem);
+}
+
+/**
+ * vfio_liveupdate_pin() - Let a device keep the page tables that it has
+ * @device: Device.
+ *
+ * Context: Process context, may sleep. Takes the device set's lock.
+ */
+void vfio_liveupdate_pin(struct vfio_device *device)
+{
+	guard(mutex)(&device->dev_set->lock);
+	device->liveupdate.pinned = true;
+}
+EXPORT_SYMBOL_GPL(vfio_liveupdate_pin);
+
+/**
+ * vfio_liveupdate_unpin() - Undo vfio_liveupdate_pin()
+ * @device: Device.
+ *
+ * Context: Process context, may sleep. Takes the device set's lock.
+ */
+void vfio_liveupdate_unpin(struct vfio_device *device)
+{
+	guard(mutex)(&device->dev_set->lock);
+	device->liveupdate.pinned = false;
+}
+EXPORT_SYMBOL_GPL(vfio_liveupdate_unpin);
+
+bool vfio_liveupdate_pinned(struct vfio_device *device)
+{
+	lockdep_assert_held(&device->dev_set->lock);
+
+	return device->liveupdate.pinned;
 }
 
 /**

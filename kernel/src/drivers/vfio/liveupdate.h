@@ -15,6 +15,7 @@
 void vfio_liveupdate_init(struct vfio_device *device);
 int vfio_liveupdate_register(struct vfio_device *device);
 bool vfio_liveupdate_reserved(struct vfio_device *device);
+bool vfio_liveupdate_pinned(struct vfio_device *device);
 struct vfio_device *vfio_liveupdate_enter(struct vfio_device *device);
 void vfio_liveupdate_exit(struct vfio_device *device);
 
@@ -34,6 +35,11 @@ static inline void vfio_liveupdate_release(struct vfio_device *device)
 }
 
 static inline bool vfio_liveupdate_reserved(struct vfio_device *device)
+{
+	return false;
+}
+
+static inline bool vfio_liveupdate_pinned(struct vfio_device *device)
 {
 	return false;
 }

@@ -11,6 +11,8 @@
 
 struct liveupdate_file_handler;
 struct pci_dev;
+struct pci_saved_state;
+struct pci_state_ser;
 
 /**
  * enum pci_liveupdate_state - What a live update makes of a PCI device.
@@ -28,15 +30,24 @@ enum pci_liveupdate_state {
 
 /**
  * struct pci_liveupdate - Live update state of one &struct pci_dev.
- * @outgoing: An &enum pci_liveupdate_state: what is going to the next kernel.
- * @incoming: An &enum pci_liveupdate_state: what came from the previous kernel
- *            and is not finished.
+ * @outgoing:  An &enum pci_liveupdate_state: what is going to the next kernel.
+ * @incoming:  An &enum pci_liveupdate_state: what came from the previous kernel
+ *             and is not finished.
+ * @read_only: Nothing may be written to its configuration space.
+ * @fixed:     Standard BARs that may not be moved because of @incoming, a bit
+ *             for each.
+ * @bar_order: As in &struct pci_dev_ser, when @incoming is set.
+ * @flags:     As in &struct pci_dev_ser, when @incoming is set.
  *
- * Both are written under the PCI live update lock, and read without it.
+ * The first two are written under the PCI live update lock, and read without it.
  */
 struct pci_liveupdate {
 	u8 outgoing;
 	u8 incoming;
+	u8 read_only;
+	u8 fixed;
+	u8 bar_order[7];
+	u32 flags;
 };
 
 #ifdef CONFIG_PCI_LIVEUPDATE
@@ -50,6 +61,31 @@ void pci_liveupdate_unpreserve(struct pci_dev *pdev);
 enum pci_liveupdate_state pci_liveupdate_outgoing(struct pci_dev *pdev);
 enum pci_liveupdate_state pci_liveupdate_incoming(struct pci_dev *pdev);
 void pci_liveupdate_finish(u32 domain, u16 bdf);
+void pci_liveupdate_set_read_only(struct pci_dev *pdev, bool read_only);
+void pci_liveupdate_pack_state(struct pci_saved_state *state,
+			       struct pci_state_ser *ser);
+struct pci_saved_state *
+pci_liveupdate_unpack_state(struct pci_dev *pdev,
+			    const struct pci_state_ser *ser);
+
+#else
+
+static inline enum pci_liveupdate_state
+pci_liveupdate_outgoing(struct pci_dev *pdev)
+{
+	return PCI_LIVEUPDATE_NONE;
+}
+
+static inline enum pci_liveupdate_state
+pci_liveupdate_incoming(struct pci_dev *pdev)
+{
+	return PCI_LIVEUPDATE_NONE;
+}
+
+static inline void pci_liveupdate_set_read_only(struct pci_dev *pdev,
+						bool read_only)
+{
+}
 
 #endif /* CONFIG_PCI_LIVEUPDATE */
 #endif /* _LINUX_PCI_LIVEUPDATE_H */

@@ -18,11 +18,14 @@ struct vfio_device;
  * @frozen:   User space has no access to the device any more. Whoever sets it
  *            gets @rwsem for writing to know that nothing is under way.
  * @reserved: Only the file that a live update makes can open the device.
+ * @pinned:   The page tables that the device is attached to are preserved with
+ *            it and stay its own. Guarded by the lock of the device set.
  */
 struct vfio_device_liveupdate {
 	struct rw_semaphore rwsem;
 	bool frozen;
 	bool reserved;
+	bool pinned;
 };
 
 #if IS_ENABLED(CONFIG_VFIO_LIVEUPDATE)
@@ -32,6 +35,8 @@ bool vfio_liveupdate_file_bound(struct file *file);
 int vfio_liveupdate_freeze(struct vfio_device *device);
 void vfio_liveupdate_unfreeze(struct vfio_device *device);
 bool vfio_liveupdate_frozen(struct vfio_device *device);
+void vfio_liveupdate_pin(struct vfio_device *device);
+void vfio_liveupdate_unpin(struct vfio_device *device);
 void vfio_liveupdate_reserve(struct vfio_device *device);
 void vfio_liveupdate_release(struct vfio_device *device);
 struct file *vfio_liveupdate_open(struct vfio_device *device);

@@ -20,14 +20,14 @@
  * of this kernel. Its domain IDs are reserved. A device that the PCI core does
  * not know again loses its entry when it is probed.
  *
- * Handover to another page table: while a device is attached to a restored
- * domain, attaching it to another does not block its DMA in between, as it does
- * otherwise. The entry is replaced in one write of 128 bits, which the hardware
- * reads as one, too (VT-d specification 5.0, section 9, "the width of
- * software's and hardware's accesses"). In first-stage entries the pointer to
- * the page table is in the next 128 bits: it is written first, so that for a
- * moment the new page table is used under the domain ID of the old one, whose
- * cached translations are invalidated right after that.
+ * Handover to another page table: attaching a device to a domain of the same
+ * kind as the one that it is attached to does not block its DMA in between, as
+ * it does otherwise. What leads to the page table is written at once, with the
+ * domain ID where both are in the same 128 bits (irq_remapping.c relies on the
+ * hardware reading these as one, too). Should the hardware see one before the
+ * other, as it may in first-stage entries, then it uses the new page table under
+ * the domain ID of the old one for a moment. Either page table is right for the
+ * device, and what is cached under the old ID is invalidated right after.
  *
  * The driver panics where a unit translates for running devices and it cannot
  * go on doing so: turning translation off would let them write anywhere.
@@ -810,39 +810,47 @@ static void replace_scalable(struct device_domain_info *info,
 		flush_pasid(iommu, did);
 }
 
-static int check_replace(struct dmar_domain *domain, struct device *dev,
-			 struct dmar_domain *old)
+/* Is it a change from one page table to another of the same kind, and no more? */
+static bool can_replace(struct dmar_domain *domain, struct device *dev,
+			struct iommu_domain *iommu_old)
 {
 	struct device_domain_info *info = dev_iommu_priv_get(dev);
+	struct dmar_domain *old = info->domain;
 
-	if (!boot_cpu_has(X86_FEATURE_CX16))
-		return -EOPNOTSUPP;
+	if (!old || &old->domain != iommu_old || !info->domain_attached ||
+	    !dev_is_pci(dev) || dev_is_real_dma_subdevice(dev) ||
+	    info->ats_enabled || info->pasid_enabled ||
+	    domain->domain.iopf_handler || iommu_old->iopf_handler ||
+	    !boot_cpu_has(X86_FEATURE_CX16))
+		return false;
 
-	/* What iommufd calls incompatible; user space may try another domain */
-	if (info->domain != old || !info->domain_attached || info->ats_enabled ||
-	    domain->domain.iopf_handler ||
-	    intel_domain_is_ss_paging(domain) != intel_domain_is_ss_paging(old) ||
-	    intel_domain_is_fs_paging(domain) != intel_domain_is_fs_paging(old))
-		return -EINVAL;
-
-	return paging_domain_compatible(&domain->domain, dev);
+	return (intel_domain_is_ss_paging(domain) &&
+		intel_domain_is_ss_paging(old)) ||
+	       (intel_domain_is_fs_paging(domain) &&
+		intel_domain_is_fs_paging(old));
 }
 
 /*
- * Attach a device that is attached to a restored domain to another one, with no
- * moment in which its DMA is blocked. On failure nothing has changed.
+ * Attach a device to another domain, with no moment in which its DMA is blocked.
+ * On failure nothing has changed. -EOPNOTSUPP: it can only be done with such a
+ * moment. For a device that is attached to a restored domain that is -EINVAL,
+ * what iommufd calls incompatible; user space may try a domain of another kind.
  */
 int intel_liveupdate_replace(struct iommu_domain *iommu_domain,
 			     struct device *dev, struct iommu_domain *iommu_old)
 {
 	struct device_domain_info *info = dev_iommu_priv_get(dev);
 	struct dmar_domain *domain = to_dmar_domain(iommu_domain);
-	struct dmar_domain *old = to_dmar_domain(iommu_old);
+	struct dmar_domain *old = info->domain;
 	struct intel_iommu *iommu = info->iommu;
 	u16 old_did;
 	int ret;
 
-	ret = check_replace(domain, dev, old);
+	if (!can_replace(domain, dev, iommu_old))
+		return iommu_old && iommu_liveupdate_is_restored(iommu_old) ?
+		       -EINVAL : -EOPNOTSUPP;
+
+	ret = paging_domain_compatible(iommu_domain, dev);
 	if (ret)
 		return ret;
 

@@ -10,14 +10,19 @@
  * group, devices of other VFIO drivers and Intel's display devices (which need
  * firmware tables and other devices with them) are declined.
  *
- * The device crosses in **idle mode**:
+ * The device crosses in one of two modes, which preserve decides and logs.
+ * **Running mode**, if the page tables that it is attached to are preserved in
+ * the same session: nothing is done to it, and its DMA goes on. Else **idle
+ * mode**: it is stopped and reset.
  *
  * preserve
  *   The PCI core keeps the device and the bridges above it. Written down are the
- *   device's numbers and whether a function reset works on it. Nothing is done
- *   to the device, user space goes on using it.
+ *   device's numbers, whether a function reset works on it and, in running mode,
+ *   the clean configuration that was saved when it was opened. Nothing is done
+ *   to the device, user space goes on using it. In running mode it can be
+ *   attached to no other page tables from now on.
  *
- * freeze
+ * freeze, idle mode
  *   Nobody could receive the device's interrupts any more, so freeze refuses
  *   with -EINVAL while any preserved device has interrupts enabled, before any
  *   of them is touched. Then user space loses access to the device, its BAR
@@ -27,27 +32,39 @@
  *   the function reset, then the saved configuration. A device that cannot be
  *   reset crosses without: that is logged at preserve.
  *
+ * freeze, running mode
+ *   Refuses for interrupts just the same, and with -EINVAL when the device is
+ *   not in D0. User space loses access through the file but keeps its mappings
+ *   of the BARs; they go with the process. From here on the kernel itself cannot
+ *   write to the device's configuration space.
+ *
  * unfreeze
- *   The jump is off. Configuration space is put back as the user had it and
- *   access is given back: the user finds the device as after VFIO_DEVICE_RESET.
+ *   The jump is off and access is given back. In idle mode configuration space
+ *   is put back as the user had it: the user finds the device as after
+ *   VFIO_DEVICE_RESET. In running mode the user finds it as it was.
  *
  * retrieve
  *   In the next kernel only vfio-pci binds to the device, by itself, and nobody
  *   can open it: -EBUSY, for the character device and for the group. Retrieve
- *   makes the one file that can. Binding it to an iommufd opens the device
- *   without a second reset, and saves the clean state that closing restores.
+ *   makes the one file that can. Binding it to an iommufd opens the device: in
+ *   idle mode without a second reset, in running mode without a single write to
+ *   its configuration space. What closing will restore is the clean state, in
+ *   running mode the one that the previous kernel has saved.
  *
  * finish
- *   The device is like any other again. Before retrieve, finish is refused.
+ *   The device is like any other again. Before retrieve, finish is refused. A
+ *   running device whose file was not bound until now is stopped: its bus
+ *   mastering is turned off. So it is when it loses vfio-pci before retrieve.
  *
  * Locking: the device set's lock guards opening, closing and freezing a device
- * and vdev->liveupdate_retrieved; vfio_pci_liveupdate_lock guards the list of
+ * and vdev->liveupdate_ser; vfio_pci_liveupdate_lock guards the list of
  * preserved files and is taken before it.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/cleanup.h>
+#include <linux/iommu_liveupdate.h>
 #include <linux/kexec_handover.h>
 #include <linux/kho/abi/pci.h>
 #include <linux/kho/abi/vfio_pci.h>
@@ -93,6 +110,12 @@ static struct vfio_pci_core_device *
 vfio_pci_liveupdate_vdev(struct vfio_device *device)
 {
 	return container_of(device, struct vfio_pci_core_device, vdev);
+}
+
+static bool
+vfio_pci_liveupdate_is_running(const struct vfio_pci_liveupdate *lu)
+{
+	return lu->ser->mode == PCI_SER_MODE_RUNNING;
 }
 
 static bool vfio_pci_liveupdate_decline(struct vfio_device *device,
@@ -171,12 +194,68 @@ static int vfio_pci_liveupdate_check_file(struct vfio_pci_core_device *vdev,
 	return ret;
 }
 
+/* Running mode if the page tables can go along, else idle mode and @why. */
+static enum pci_liveupdate_state
+vfio_pci_liveupdate_get_mode(struct vfio_pci_core_device *vdev,
+			     const struct luo_file_set *files, const char **why)
+{
+	vfio_liveupdate_pin(&vdev->vdev);
+	if (!iommu_liveupdate_preserve_device(&vdev->pdev->dev, files, why))
+		return PCI_LIVEUPDATE_RUNNING;
+
+	vfio_liveupdate_unpin(&vdev->vdev);
+
+	return PCI_LIVEUPDATE_IDLE;
+}
+
+static void vfio_pci_liveupdate_put_mode(struct vfio_pci_core_device *vdev,
+					 enum pci_liveupdate_state mode)
+{
+	if (mode != PCI_LIVEUPDATE_RUNNING)
+		return;
+
+	iommu_liveupdate_unpreserve_device(&vdev->pdev->dev);
+	vfio_liveupdate_unpin(&vdev->vdev);
+}
+
+static void vfio_pci_liveupdate_write_down(struct vfio_pci_core_device *vdev,
+					   enum pci_liveupdate_state mode,
+					   struct vfio_pci_ser *ser)
+{
+	ser->domain = pci_domain_nr(vdev->pdev->bus);
+	ser->bdf = pci_dev_id(vdev->pdev);
+	ser->mode = PCI_SER_MODE_IDLE;
+	if (vdev->reset_works)
+		ser->flags |= VFIO_PCI_SER_RESET_WORKS;
+
+	if (mode == PCI_LIVEUPDATE_RUNNING) {
+		ser->mode = PCI_SER_MODE_RUNNING;
+		pci_liveupdate_pack_state(vdev->pci_saved_state, &ser->clean);
+	}
+}
+
+static void vfio_pci_liveupdate_log_mode(struct vfio_pci_liveupdate *lu,
+					 const char *why)
+{
+	struct pci_dev *pdev = lu->vdev->pdev;
+
+	if (vfio_pci_liveupdate_is_running(lu)) {
+		pci_info(pdev, "live update: preserved, running mode\n");
+		return;
+	}
+
+	if (!lu->vdev->reset_works)
+		pci_warn(pdev, "live update: cannot be reset, will cross with bus mastering off only\n");
+	pci_info(pdev, "live update: preserved, idle mode: %s\n", why);
+}
+
 static int vfio_pci_liveupdate_preserve(struct liveupdate_file_op_args *args)
 {
 	struct vfio_pci_core_device *vdev =
 		vfio_pci_liveupdate_vdev(vfio_liveupdate_device(args->file));
+	enum pci_liveupdate_state mode;
 	struct vfio_pci_liveupdate *lu;
-	struct pci_dev *pdev = vdev->pdev;
+	const char *why = NULL;
 	int ret;
 
 	ret = vfio_pci_liveupdate_check_file(vdev, args->file);
@@ -193,29 +272,25 @@ static int vfio_pci_liveupdate_preserve(struct liveupdate_file_op_args *args)
 		goto err_free;
 	}
 
-	ret = pci_liveupdate_preserve(pdev, PCI_LIVEUPDATE_IDLE);
+	mode = vfio_pci_liveupdate_get_mode(vdev, args->files, &why);
+	ret = pci_liveupdate_preserve(vdev->pdev, mode);
 	if (ret)
 		goto err_unpreserve;
 
 	lu->vdev = vdev;
-	lu->ser->domain = pci_domain_nr(pdev->bus);
-	lu->ser->bdf = pci_dev_id(pdev);
-	lu->ser->mode = PCI_SER_MODE_IDLE;
-	if (vdev->reset_works)
-		lu->ser->flags |= VFIO_PCI_SER_RESET_WORKS;
-	else
-		pci_warn(pdev, "live update: cannot be reset, will cross with bus mastering off only\n");
+	vfio_pci_liveupdate_write_down(vdev, mode, lu->ser);
 
 	scoped_guard(mutex, &vfio_pci_liveupdate_lock)
 		list_add_tail(&lu->list, &vfio_pci_liveupdate_files);
 
 	args->serialized_data = virt_to_phys(lu->ser);
 	args->private_data = lu;
-	pci_info(pdev, "live update: preserved, idle mode\n");
+	vfio_pci_liveupdate_log_mode(lu, why);
 
 	return 0;
 
 err_unpreserve:
+	vfio_pci_liveupdate_put_mode(vdev, mode);
 	kho_unpreserve_free(lu->ser);
 err_free:
 	kfree(lu);
@@ -225,11 +300,13 @@ err_free:
 static void vfio_pci_liveupdate_unpreserve(struct liveupdate_file_op_args *args)
 {
 	struct vfio_pci_liveupdate *lu = args->private_data;
+	enum pci_liveupdate_state mode = pci_liveupdate_outgoing(lu->vdev->pdev);
 
 	scoped_guard(mutex, &vfio_pci_liveupdate_lock)
 		list_del(&lu->list);
 
 	pci_liveupdate_unpreserve(lu->vdev->pdev);
+	vfio_pci_liveupdate_put_mode(lu->vdev, mode);
 	pci_info(lu->vdev->pdev, "live update: no longer preserved\n");
 	kho_unpreserve_free(lu->ser);
 	kfree(lu);
@@ -239,8 +316,10 @@ static void vfio_pci_liveupdate_unpreserve(struct liveupdate_file_op_args *args)
  * What refuses freeze. Exact once user space is frozen, since what is looked at
  * is changed by ioctls; a hint before.
  */
-static int vfio_pci_liveupdate_check_freeze(struct vfio_pci_core_device *vdev)
+static int vfio_pci_liveupdate_check_freeze(struct vfio_pci_liveupdate *lu)
 {
+	struct vfio_pci_core_device *vdev = lu->vdev;
+
 	if (vdev->irq_type != VFIO_PCI_NUM_IRQS) {
 		pci_err(vdev->pdev, "Freeze failed! Interrupts are still enabled.\n");
 		return -EINVAL;
@@ -249,6 +328,13 @@ static int vfio_pci_liveupdate_check_freeze(struct vfio_pci_core_device *vdev)
 	if (pci_num_vf(vdev->pdev)) {
 		pci_err(vdev->pdev, "Freeze failed! Virtual functions are enabled.\n");
 		return -EBUSY;
+	}
+
+	/* To wake it is to touch it, and asleep it does no DMA anyway */
+	if (vfio_pci_liveupdate_is_running(lu) &&
+	    (vdev->pdev->current_state != PCI_D0 || vdev->pm_runtime_engaged)) {
+		pci_err(vdev->pdev, "Freeze failed! It is in a low-power state.\n");
+		return -EINVAL;
 	}
 
 	return 0;
@@ -264,7 +350,7 @@ static int vfio_pci_liveupdate_check_all(void)
 
 	list_for_each_entry(lu, &vfio_pci_liveupdate_files, list) {
 		guard(mutex)(&lu->vdev->vdev.dev_set->lock);
-		ret = vfio_pci_liveupdate_check_freeze(lu->vdev) ?: ret;
+		ret = vfio_pci_liveupdate_check_freeze(lu) ?: ret;
 	}
 
 	return ret;
@@ -326,14 +412,18 @@ static int vfio_pci_liveupdate_quiesce(struct vfio_pci_liveupdate *lu)
 }
 
 /* Give the device back; its configuration is as the user had it. */
-static void vfio_pci_liveupdate_give_back(struct vfio_pci_core_device *vdev)
+static void vfio_pci_liveupdate_give_back(struct vfio_pci_liveupdate *lu)
 {
+	struct vfio_pci_core_device *vdev = lu->vdev;
+
 	vfio_liveupdate_unfreeze(&vdev->vdev);
 
-	down_write(&vdev->memory_lock);
-	if (__vfio_pci_memory_enabled(vdev) && !vdev->pm_runtime_engaged)
-		vfio_pci_dma_buf_move(vdev, false);
-	up_write(&vdev->memory_lock);
+	if (!vfio_pci_liveupdate_is_running(lu)) {
+		down_write(&vdev->memory_lock);
+		if (__vfio_pci_memory_enabled(vdev) && !vdev->pm_runtime_engaged)
+			vfio_pci_dma_buf_move(vdev, false);
+		up_write(&vdev->memory_lock);
+	}
 
 	pm_runtime_put(&vdev->pdev->dev);
 }
@@ -345,7 +435,7 @@ static int vfio_pci_liveupdate_freeze_idle(struct vfio_pci_liveupdate *lu)
 
 	guard(mutex)(&vdev->vdev.dev_set->lock);
 
-	ret = vfio_pci_liveupdate_check_freeze(vdev);
+	ret = vfio_pci_liveupdate_check_freeze(lu);
 	if (ret)
 		return ret;
 
@@ -360,17 +450,37 @@ static int vfio_pci_liveupdate_freeze_idle(struct vfio_pci_liveupdate *lu)
 	return ret;
 }
 
+/* The device is not touched, and from here on by nobody. */
+static int vfio_pci_liveupdate_freeze_running(struct vfio_pci_liveupdate *lu)
+{
+	struct vfio_pci_core_device *vdev = lu->vdev;
+	int ret;
+
+	guard(mutex)(&vdev->vdev.dev_set->lock);
+
+	ret = vfio_pci_liveupdate_check_freeze(lu);
+	if (!ret)
+		pci_liveupdate_set_read_only(vdev->pdev, true);
+
+	return ret;
+}
+
 static int vfio_pci_liveupdate_freeze(struct liveupdate_file_op_args *args)
 {
 	struct vfio_pci_liveupdate *lu = args->private_data;
 	struct vfio_pci_core_device *vdev = lu->vdev;
+	bool running = vfio_pci_liveupdate_is_running(lu);
 	int ret;
 
 	ret = vfio_pci_liveupdate_check_all();
 	if (ret)
 		return ret;
 
-	ret = pm_runtime_resume_and_get(&vdev->pdev->dev);
+	/* A running device that sleeps is refused below, and not woken */
+	if (running)
+		pm_runtime_get_noresume(&vdev->pdev->dev);
+	else
+		ret = pm_runtime_resume_and_get(&vdev->pdev->dev);
 	if (ret)
 		return ret;
 
@@ -382,13 +492,15 @@ static int vfio_pci_liveupdate_freeze(struct liveupdate_file_op_args *args)
 		return ret;
 	}
 
-	ret = vfio_pci_liveupdate_freeze_idle(lu);
+	ret = running ? vfio_pci_liveupdate_freeze_running(lu) :
+			vfio_pci_liveupdate_freeze_idle(lu);
 	if (ret) {
-		vfio_pci_liveupdate_give_back(vdev);
+		vfio_pci_liveupdate_give_back(lu);
 		return ret;
 	}
 
-	pci_info(vdev->pdev, "live update: frozen, idle mode\n");
+	pci_info(vdev->pdev, "live update: frozen, %s mode\n",
+		 running ? "running" : "idle");
 
 	return 0;
 }
@@ -397,14 +509,20 @@ static void vfio_pci_liveupdate_unfreeze(struct liveupdate_file_op_args *args)
 {
 	struct vfio_pci_liveupdate *lu = args->private_data;
 	struct vfio_pci_core_device *vdev = lu->vdev;
+	bool running = vfio_pci_liveupdate_is_running(lu);
 
 	scoped_guard(mutex, &vdev->vdev.dev_set->lock) {
-		pci_load_and_free_saved_state(vdev->pdev, &lu->running);
-		pci_restore_state(vdev->pdev);
+		if (running) {
+			pci_liveupdate_set_read_only(vdev->pdev, false);
+		} else {
+			pci_load_and_free_saved_state(vdev->pdev, &lu->running);
+			pci_restore_state(vdev->pdev);
+		}
 	}
 
-	vfio_pci_liveupdate_give_back(vdev);
-	pci_info(vdev->pdev, "live update: unfrozen, device was reset\n");
+	vfio_pci_liveupdate_give_back(lu);
+	pci_info(vdev->pdev, "live update: unfrozen, device %s\n",
+		 running ? "runs on" : "was reset");
 }
 
 /* Find the incoming device; on success its device lock is held, and itself. */
@@ -449,14 +567,53 @@ static int vfio_pci_liveupdate_refuse(const struct vfio_pci_ser *ser, int err,
 	return err;
 }
 
+static bool vfio_pci_liveupdate_known(const struct vfio_pci_ser *ser)
+{
+	return (ser->mode == PCI_SER_MODE_IDLE ||
+		ser->mode == PCI_SER_MODE_RUNNING) && !ser->reserved &&
+	       !(ser->flags & ~VFIO_PCI_SER_RESET_WORKS) &&
+	       !(ser->clean.flags & ~PCI_STATE_SER_FLAGS);
+}
+
+/* Does the device come in the mode that its file was preserved in? */
+static bool vfio_pci_liveupdate_agrees(struct vfio_pci_core_device *vdev,
+				       const struct vfio_pci_ser *ser)
+{
+	return pci_liveupdate_incoming(vdev->pdev) ==
+	       (ser->mode == PCI_SER_MODE_RUNNING ? PCI_LIVEUPDATE_RUNNING :
+						    PCI_LIVEUPDATE_IDLE);
+}
+
+static int vfio_pci_liveupdate_open(struct vfio_pci_core_device *vdev,
+				    const struct vfio_pci_ser *ser,
+				    struct file **filep)
+{
+	struct file *file;
+
+	if (!vfio_pci_liveupdate_agrees(vdev, ser))
+		return vfio_pci_liveupdate_refuse(ser, -EINVAL,
+						  "the PCI core has it in another mode");
+
+	file = vfio_liveupdate_open(&vdev->vdev);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+
+	scoped_guard(mutex, &vdev->vdev.dev_set->lock)
+		vdev->liveupdate_ser = ser;
+	*filep = file;
+	pci_info(vdev->pdev, "live update: retrieved, %s mode\n",
+		 ser->mode == PCI_SER_MODE_RUNNING ? "running" : "idle");
+
+	return 0;
+}
+
 static int vfio_pci_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 {
 	const struct vfio_pci_ser *ser = phys_to_virt(args->serialized_data);
 	struct vfio_pci_core_device *vdev;
-	struct file *file;
+	int ret;
 
-	if (ser->mode != PCI_SER_MODE_IDLE || ser->reserved ||
-	    ser->flags & ~VFIO_PCI_SER_RESET_WORKS)
+	if (!vfio_pci_liveupdate_known(ser))
 		return vfio_pci_liveupdate_refuse(ser, -EINVAL,
 						  "in a way that this kernel does not know");
 
@@ -465,19 +622,10 @@ static int vfio_pci_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 		return vfio_pci_liveupdate_refuse(ser, -ENODEV,
 						  "there is no such device bound to vfio-pci");
 
-	file = vfio_liveupdate_open(&vdev->vdev);
-	if (!IS_ERR(file)) {
-		scoped_guard(mutex, &vdev->vdev.dev_set->lock) {
-			vdev->liveupdate_retrieved = true;
-			vdev->liveupdate_reset_works =
-				ser->flags & VFIO_PCI_SER_RESET_WORKS;
-		}
-		args->file = file;
-		pci_info(vdev->pdev, "live update: retrieved, idle mode\n");
-	}
+	ret = vfio_pci_liveupdate_open(vdev, ser, &args->file);
 	vfio_pci_liveupdate_unlock(vdev);
 
-	return PTR_ERR_OR_ZERO(file);
+	return ret;
 }
 
 static bool vfio_pci_liveupdate_can_finish(struct liveupdate_file_op_args *args)
@@ -493,10 +641,6 @@ static void vfio_pci_liveupdate_let_go(struct vfio_pci_core_device *vdev)
 		return;
 
 	WRITE_ONCE(vdev->liveupdate_incoming, false);
-	if (vdev->liveupdate_retrieved) {
-		guard(mutex)(&vdev->vdev.dev_set->lock);
-		vdev->liveupdate_retrieved = false;
-	}
 	pm_runtime_put(&vdev->pdev->dev);
 }
 
@@ -516,14 +660,20 @@ static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
 		vdev = vfio_pci_liveupdate_lock_incoming(ser);
 
 	if (vdev) {
+		/* Opened before this, a running device runs on; after, it is reset */
+		scoped_guard(mutex, &vdev->vdev.dev_set->lock) {
+			vdev->liveupdate_ser = NULL;
+			pci_liveupdate_finish(ser->domain, ser->bdf);
+		}
 		vfio_pci_liveupdate_let_go(vdev);
 		vfio_liveupdate_release(&vdev->vdev);
 		pci_info(vdev->pdev, "live update: finished\n");
 		if (!retrieved)
 			vfio_pci_liveupdate_unlock(vdev);
+	} else {
+		pci_liveupdate_finish(ser->domain, ser->bdf);
 	}
 
-	pci_liveupdate_finish(ser->domain, ser->bdf);
 	kho_restore_free(ser);
 }
 
@@ -539,13 +689,40 @@ static u32 vfio_pci_liveupdate_mode(enum pci_liveupdate_state state)
 	}
 }
 
+/* The modes that the device can be preserved in, and why not in running mode */
+static void
+vfio_pci_liveupdate_ask(struct vfio_pci_core_device *vdev,
+			struct vfio_device_feature_liveupdate *info)
+{
+	const char *why;
+	int ret;
+
+	ret = vfio_pci_liveupdate_check(vdev, &why);
+	if (!ret)
+		ret = pci_liveupdate_can_preserve(vdev->pdev);
+	if (ret) {
+		info->error = -ret;
+		info->reason = VFIO_LIVEUPDATE_REASON_DEVICE;
+		return;
+	}
+
+	info->modes = VFIO_LIVEUPDATE_MODE_IDLE;
+	if (IS_ENABLED(CONFIG_IOMMU_LIVEUPDATE))
+		info->modes |= VFIO_LIVEUPDATE_MODE_RUNNING;
+
+	ret = iommu_liveupdate_check_device(&vdev->pdev->dev, &why);
+	if (ret == -EOPNOTSUPP)
+		info->reason = VFIO_LIVEUPDATE_REASON_KERNEL;
+	else if (ret)
+		info->reason = VFIO_LIVEUPDATE_REASON_DOMAIN;
+}
+
 /* VFIO_DEVICE_FEATURE_LIVEUPDATE, see the uapi header */
 static int vfio_pci_liveupdate_get(struct vfio_pci_core_device *vdev, u32 flags,
 				   void __user *arg, size_t argsz)
 {
 	struct vfio_device_feature_liveupdate info = {};
 	struct pci_dev *pdev = vdev->pdev;
-	const char *why;
 	int ret;
 
 	ret = vfio_check_feature(flags, argsz, VFIO_DEVICE_FEATURE_GET,
@@ -553,14 +730,7 @@ static int vfio_pci_liveupdate_get(struct vfio_pci_core_device *vdev, u32 flags,
 	if (ret != 1)
 		return ret;
 
-	ret = vfio_pci_liveupdate_check(vdev, &why);
-	if (!ret)
-		ret = pci_liveupdate_can_preserve(pdev);
-
-	info.error = -ret;
-	info.modes = ret ? 0 : VFIO_LIVEUPDATE_MODE_IDLE;
-	info.reason = ret ? VFIO_LIVEUPDATE_REASON_DEVICE :
-			    VFIO_LIVEUPDATE_REASON_KERNEL;
+	vfio_pci_liveupdate_ask(vdev, &info);
 
 	if (pci_liveupdate_outgoing(pdev)) {
 		info.state = VFIO_LIVEUPDATE_STATE_OUTGOING;
@@ -569,6 +739,12 @@ static int vfio_pci_liveupdate_get(struct vfio_pci_core_device *vdev, u32 flags,
 		info.state = VFIO_LIVEUPDATE_STATE_INCOMING;
 		info.mode = vfio_pci_liveupdate_mode(pci_liveupdate_incoming(pdev));
 	}
+
+	/* It is preserved, and its page tables are only now */
+	if (info.mode == VFIO_LIVEUPDATE_MODE_RUNNING)
+		info.reason = VFIO_LIVEUPDATE_REASON_NONE;
+	else if (info.mode && !info.reason)
+		info.reason = VFIO_LIVEUPDATE_REASON_DOMAIN;
 
 	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
 }
@@ -588,7 +764,7 @@ int vfio_pci_liveupdate_feature(struct vfio_device *device, u32 flags,
 /* probe() of vfio-pci, before the VFIO core shows the device to anybody */
 void vfio_pci_liveupdate_probe(struct vfio_pci_core_device *vdev)
 {
-	if (pci_liveupdate_incoming(vdev->pdev) != PCI_LIVEUPDATE_IDLE)
+	if (!pci_liveupdate_incoming(vdev->pdev))
 		return;
 
 	vdev->liveupdate_incoming = true;
@@ -639,10 +815,16 @@ void vfio_pci_liveupdate_init(const struct pci_driver *driver,
 	if (ret)
 		goto err_unregister;
 
+	ret = iommu_liveupdate_register(&vfio_pci_liveupdate_handler);
+	if (ret)
+		goto err_unregister_pci;
+
 	vfio_pci_liveupdate_registered = true;
 
 	return;
 
+err_unregister_pci:
+	pci_liveupdate_unregister(&vfio_pci_liveupdate_handler);
 err_unregister:
 	liveupdate_unregister_file_handler(&vfio_pci_liveupdate_handler);
 err:
@@ -655,6 +837,7 @@ void vfio_pci_liveupdate_cleanup(void)
 	if (!vfio_pci_liveupdate_registered)
 		return;
 
+	iommu_liveupdate_unregister(&vfio_pci_liveupdate_handler);
 	pci_liveupdate_unregister(&vfio_pci_liveupdate_handler);
 	liveupdate_unregister_file_handler(&vfio_pci_liveupdate_handler);
 }

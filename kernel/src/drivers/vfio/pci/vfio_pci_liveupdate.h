@@ -6,6 +6,8 @@
 #ifndef VFIO_PCI_LIVEUPDATE_H
 #define VFIO_PCI_LIVEUPDATE_H
 
+#include <linux/kho/abi/pci.h>
+#include <linux/kho/abi/vfio_pci.h>
 #include <linux/pci.h>
 #include <linux/vfio_liveupdate.h>
 #include <linux/vfio_pci_core.h>
@@ -20,17 +22,47 @@ int vfio_pci_liveupdate_feature(struct vfio_device *device, u32 flags,
 void vfio_pci_liveupdate_probe(struct vfio_pci_core_device *vdev);
 void vfio_pci_liveupdate_remove(struct vfio_pci_core_device *vdev);
 
+/* Is this the first open of a device that came in running? */
+static inline bool
+vfio_pci_liveupdate_running(struct vfio_pci_core_device *vdev)
+{
+	return vdev->liveupdate_ser &&
+	       vdev->liveupdate_ser->mode == PCI_SER_MODE_RUNNING;
+}
+
 /*
  * The reset at the first open. A device that comes out of a live update was
- * reset by the previous kernel, which found out whether that works.
+ * reset by the previous kernel, or must not be; the previous kernel has found
+ * out whether a reset works.
  */
 static inline int
 vfio_pci_liveupdate_open_reset(struct vfio_pci_core_device *vdev)
 {
-	if (!vdev->liveupdate_retrieved)
+	if (!vdev->liveupdate_ser)
 		return pci_try_reset_function(vdev->pdev);
 
-	return vdev->liveupdate_reset_works ? 0 : -ENOTTY;
+	return vdev->liveupdate_ser->flags & VFIO_PCI_SER_RESET_WORKS ? 0 : -ENOTTY;
+}
+
+/* What closing restores: a running device is not in that state at its open. */
+static inline struct pci_saved_state *
+vfio_pci_liveupdate_clean_state(struct vfio_pci_core_device *vdev)
+{
+	if (vfio_pci_liveupdate_running(vdev))
+		return pci_liveupdate_unpack_state(vdev->pdev,
+						   &vdev->liveupdate_ser->clean);
+
+	pci_save_state(vdev->pdev);
+
+	return pci_store_saved_state(vdev->pdev);
+}
+
+/* Is the device frozen, and in idle mode, so that nobody may map its memory? */
+static inline bool
+vfio_pci_liveupdate_quiesced(struct vfio_pci_core_device *vdev)
+{
+	return vfio_liveupdate_frozen(&vdev->vdev) &&
+	       pci_liveupdate_outgoing(vdev->pdev) != PCI_LIVEUPDATE_RUNNING;
 }
 
 /* May nobody reset this device by resetting its bus or slot? */
@@ -68,10 +100,30 @@ vfio_pci_liveupdate_remove(struct vfio_pci_core_device *vdev)
 {
 }
 
+static inline bool
+vfio_pci_liveupdate_running(struct vfio_pci_core_device *vdev)
+{
+	return false;
+}
+
 static inline int
 vfio_pci_liveupdate_open_reset(struct vfio_pci_core_device *vdev)
 {
 	return pci_try_reset_function(vdev->pdev);
+}
+
+static inline struct pci_saved_state *
+vfio_pci_liveupdate_clean_state(struct vfio_pci_core_device *vdev)
+{
+	pci_save_state(vdev->pdev);
+
+	return pci_store_saved_state(vdev->pdev);
+}
+
+static inline bool
+vfio_pci_liveupdate_quiesced(struct vfio_pci_core_device *vdev)
+{
+	return false;
 }
 
 static inline bool vfio_pci_liveupdate_holds(struct vfio_pci_core_device *vdev)

@@ -42,11 +42,14 @@ struct vfio_device_feature_liveupdate {
 #define VFIO_LIVEUPDATE_STATE_OUTGOING	1
 #define VFIO_LIVEUPDATE_STATE_INCOMING	2
 	__u32 reason;
+/* Running mode is in force, or would be */
 #define VFIO_LIVEUPDATE_REASON_NONE		0
 /* The device cannot be preserved at all, see @error */
 #define VFIO_LIVEUPDATE_REASON_DEVICE		1
 /* This kernel cannot preserve IOMMU domains */
 #define VFIO_LIVEUPDATE_REASON_KERNEL		2
+/* The page table that the device is attached to is not preserved */
+#define VFIO_LIVEUPDATE_REASON_DOMAIN		3
 	__u32 error;
 	__u32 reserved;
 };

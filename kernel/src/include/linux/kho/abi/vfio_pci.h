@@ -5,6 +5,7 @@
 
 #include <linux/bits.h>
 #include <linux/build_bug.h>
+#include <linux/kho/abi/pci.h>
 #include <linux/stddef.h>
 #include <linux/types.h>
 
@@ -20,7 +21,7 @@
  * version in %VFIO_PCI_LIVEUPDATE_COMPATIBLE.
  */
 
-#define VFIO_PCI_LIVEUPDATE_COMPATIBLE	"vfio-pci-v1"
+#define VFIO_PCI_LIVEUPDATE_COMPATIBLE	"vfio-pci-v2"
 
 /* vfio_pci_ser.flags: a function reset of the device is known to work */
 #define VFIO_PCI_SER_RESET_WORKS	BIT(0)
@@ -33,6 +34,8 @@
  *            hands over for this device.
  * @flags:    VFIO_PCI_SER_* bits; unknown bits must be 0.
  * @reserved: Must be 0.
+ * @clean:    In running mode: the configuration that was saved when the device
+ *            was opened, which closing it restores. Else all 0.
  */
 struct vfio_pci_ser {
 	u32 domain;
@@ -40,13 +43,15 @@ struct vfio_pci_ser {
 	u16 mode;
 	u32 flags;
 	u32 reserved;
+	struct pci_state_ser clean;
 };
 
-static_assert(sizeof(struct vfio_pci_ser) == 16);
+static_assert(sizeof(struct vfio_pci_ser) == 112);
 static_assert(offsetof(struct vfio_pci_ser, domain) == 0);
 static_assert(offsetof(struct vfio_pci_ser, bdf) == 4);
 static_assert(offsetof(struct vfio_pci_ser, mode) == 6);
 static_assert(offsetof(struct vfio_pci_ser, flags) == 8);
 static_assert(offsetof(struct vfio_pci_ser, reserved) == 12);
+static_assert(offsetof(struct vfio_pci_ser, clean) == 16);
 
 #endif /* _LINUX_KHO_ABI_VFIO_PCI_H */

@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+/**
+ * DOC: Configuration of devices that run through a Live Update
+ *
+ * A device in running mode does DMA while the kernels change. The incoming
+ * kernel has to learn all about it and may change nothing, neither on it nor on
+ * the bridges above it. Three things see to that:
+ *
+ * The outgoing kernel tells what enumeration finds out by writing:
+ * the sizes of BARs, which windows a bridge has, whether INTx can be masked.
+ *
+ * Enumeration reads. Steps that configure are left out where they begin
+ * (payload size, tags, LTR, ASPM, ARI, ACS, SR-IOV, DOE, IDE, AER, PME). BARs
+ * are claimed where they are, and marked as not to be moved; bridges keep their
+ * windows, and a device below one gets what is free in them or nothing. Fixups
+ * run, because most only take notes; those in the final pass for a whole class
+ * of devices do not run for a running device, because they work on it through
+ * its registers (the one for USB hosts halts them).
+ *
+ * Whatever is left is dropped: pci_write_config_*() and its siblings for user
+ * space let no write through to a device that is read-only, and say in the log
+ * which it was and where it came from. A fixup that writes ends here. The write
+ * fails with PCIBIOS_SET_FAILED, or -EBUSY for user space. That is the last line
+ * of defence and not the way to do it: whoever writes, reads back and draws
+ * conclusions would draw wrong ones.
+ *
+ * A running device is read-only from its freeze in the outgoing kernel until its
+ * driver opens it in the incoming one. A bridge is read-only as long as it is
+ * incoming, but for what the services of a port (error reporting, hot plug,
+ * PME, bandwidth notification) need: status bits, interrupt and error
+ * reporting enables, MSI, AER and DPC. Not among them are the slot's power
+ * controller and interlock, the state of the link and software triggers. A
+ * reset of the bus below is let through: nobody asks for one by the way.
+ *
+ * What a running device does without until it is removed and found again:
+ * SR-IOV, DOE, IDE and, for its link, ASPM.
+ */
+
+#include <linux/bitfield.h>
+#include <linux/kho/abi/pci.h>
+#include <linux/log2.h>
+#include <linux/pci.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include "pci.h"
+
+/* BARs as pci_dev_ser.bar_order has them: the six standard ones and the ROM */
+static_assert(PCI_SER_BARS == PCI_ROM_RESOURCE + 1);
+static_assert(sizeof_field(struct pci_liveupdate, bar_order) == PCI_SER_BARS);
+
+/*
+ * Write down what the next kernel could find out only by writing. Fails if a
+ * BAR is not as large as it says: somebody has changed the resource.
+ */
+bool pci_liveupdate_record(struct pci_dev *pdev, struct pci_dev_ser *entry)
+{
+	entry->flags = 0;
+	if (pdev->broken_intx_masking)
+		entry->flags |= PCI_SER_INTX_MASK_BROKEN;
+	if (pdev->io_window)
+		entry->flags |= PCI_SER_IO_WINDOW;
+	if (pdev->pref_window)
+		entry->flags |= PCI_SER_PREF_WINDOW;
+	if (pdev->pref_64_window)
+		entry->flags |= PCI_SER_PREF_64_WINDOW;
+
+	for (int i = 0; i < PCI_SER_BARS; i++) {
+		struct resource *res = &pdev->resource[i];
+
+		entry->bar_order[i] = 0;
+		/* Enhanced Allocation has a size that can be read */
+		if (!res->flags || res->flags & IORESOURCE_PCI_EA_BEI)
+			continue;
+		if (!is_power_of_2(resource_size(res)))
+			return false;
+		entry->bar_order[i] = ilog2(resource_size(res));
+	}
+
+	return true;
+}
+
+/* Take over what the previous kernel wrote down; incoming is set already. */
+void pci_liveupdate_recall(struct pci_dev *pdev, const struct pci_dev_ser *entry)
+{
+	pdev->liveupdate.flags = entry->flags;
+	memcpy(pdev->liveupdate.bar_order, entry->bar_order,
+	       sizeof(pdev->liveupdate.bar_order));
+
+	if (pdev->liveupdate.incoming == PCI_LIVEUPDATE_RUNNING ||
+	    pdev->liveupdate.incoming == PCI_LIVEUPDATE_BRIDGE)
+		pci_liveupdate_set_read_only(pdev, true);
+}
+
+static bool pci_liveupdate_bar_is_64(struct pci_dev *dev, int bar)
+{
+	u32 val;
+
+	pci_read_config_dword(dev, PCI_BASE_ADDRESS_0 + 4 * bar, &val);
+
+	return (val & PCI_BASE_ADDRESS_SPACE) == PCI_BASE_ADDRESS_SPACE_MEMORY &&
+	       (val & PCI_BASE_ADDRESS_MEM_TYPE_MASK) ==
+	       PCI_BASE_ADDRESS_MEM_TYPE_64;
+}
+
+/* What writing all ones to the BARs and reading them would give */
+bool pci_liveupdate_bar_sizes(struct pci_dev *dev, u32 *stdbars, u32 *rombar)
+{
+	const u8 *order = dev->liveupdate.bar_order;
+
+	if (!pci_liveupdate_read_only(dev))
+		return false;
+
+	memset(stdbars, 0, PCI_STD_NUM_BARS * sizeof(*stdbars));
+	for (int i = 0; i < PCI_STD_NUM_BARS; i++) {
+		u64 mask = -BIT_ULL(order[i]);
+
+		if (!order[i])
+			continue;
+		stdbars[i] = lower_32_bits(mask);
+		if (i + 1 < PCI_STD_NUM_BARS && pci_liveupdate_bar_is_64(dev, i))
+			stdbars[++i] = upper_32_bits(mask);
+	}
+
+	*rombar = order[PCI_ROM_RESOURCE] ?
+		  lower_32_bits(-BIT_ULL(order[PCI_ROM_RESOURCE])) : 0;
+
+	return true;
+}
+
+/*
+ * The BARs stay where they are. Not so the ROM: its BAR is written when the ROM
+ * is switched on, so that it may have any address until then.
+ */
+void pci_liveupdate_fix_bars(struct pci_dev *dev)
+{
+	if (!pci_liveupdate_read_only(dev))
+		return;
+
+	for (int i = 0; i < PCI_STD_NUM_BARS; i++) {
+		struct resource *res = &dev->resource[i];
+
+		if (!res->flags || res->flags & IORESOURCE_PCI_FIXED)
+			continue;
+		res->flags |= IORESOURCE_PCI_FIXED;
+		dev->liveupdate.fixed |= BIT(i);
+	}
+}
+
+void pci_liveupdate_unfix_bars(struct pci_dev *dev)
+{
+	for (int i = 0; i < PCI_STD_NUM_BARS; i++) {
+		if (dev->liveupdate.fixed & BIT(i))
+			dev->resource[i].flags &= ~IORESOURCE_PCI_FIXED;
+	}
+	dev->liveupdate.fixed = 0;
+}
+
+/* Set which windows the bridge has; false when that has to be found out. */
+bool pci_liveupdate_bridge_windows(struct pci_dev *bridge)
+{
+	u32 flags = bridge->liveupdate.flags;
+
+	if (!pci_liveupdate_read_only(bridge))
+		return false;
+
+	bridge->io_window = !!(flags & PCI_SER_IO_WINDOW);
+	bridge->pref_window = !!(flags & PCI_SER_PREF_WINDOW);
+	bridge->pref_64_window = !!(flags & PCI_SER_PREF_64_WINDOW);
+
+	return true;
+}
+
+bool pci_liveupdate_intx_mask_broken(struct pci_dev *dev)
+{
+	return dev->liveupdate.flags & PCI_SER_INTX_MASK_BROKEN;
+}
+
+/* A fixup of the final pass for a whole class works on the device, see DOC. */
+bool pci_liveupdate_skip_final_fixup(struct pci_dev *dev, u32 class)
+{
+	return pci_liveupdate_running(dev) && class != (u32)PCI_ANY_ID;
+}
+
+/* How long the MSI capability of a bridge is */
+static int pci_liveupdate_msi_size(const struct pci_dev *dev)
+{
+	u16 flags;
+
+	pci_read_config_word(dev, dev->msi_cap + PCI_MSI_FLAGS, &flags);
+	if (!(flags & PCI_MSI_FLAGS_64BIT))
+		return flags & PCI_MSI_FLAGS_MASKBIT ? 0x14 : 0x0c;
+
+	return flags & PCI_MSI_FLAGS_MASKBIT ? 0x18 : 0x10;
+}
+
+/* DPC Control: act as if an error had been detected */
+#define PCI_DPC_CTL_SW_TRIGGER	0x0040
+
+static bool pci_liveupdate_within(int reg, int cap, int size)
+{
+	return cap && reg >= cap && reg < cap + size;
+}
+
+/* The bits of the PCIe capability, 32 at offset @reg, that port services set */
+static u32 pci_liveupdate_port_bits(int reg)
+{
+	const u32 status = GENMASK(31, 16);
+
+	switch (reg) {
+	case PCI_EXP_DEVCTL:
+		return status | PCI_EXP_DEVCTL_CERE | PCI_EXP_DEVCTL_NFERE |
+		       PCI_EXP_DEVCTL_FERE | PCI_EXP_DEVCTL_URRE;
+	case PCI_EXP_LNKCTL:
+		return status | PCI_EXP_LNKCTL_LBMIE | PCI_EXP_LNKCTL_LABIE;
+	case PCI_EXP_SLTCTL:
+		return ~(u32)(PCI_EXP_SLTCTL_PCC | PCI_EXP_SLTCTL_EIC);
+	case PCI_EXP_RTCTL:
+	case PCI_EXP_RTSTA:
+		return ~0;
+	default:
+		return 0;
+	}
+}
+
+/* The bits of a bridge's register, 32 at offset @reg, that are not read-only */
+static u32 pci_liveupdate_bridge_bits(const struct pci_dev *dev, int reg)
+{
+	switch (reg) {
+	case PCI_COMMAND:
+		return PCI_COMMAND_INTX_DISABLE | PCI_COMMAND_SERR |
+		       PCI_COMMAND_PARITY | GENMASK(31, 16);
+	case PCI_IO_BASE:
+		return GENMASK(31, 16);	/* secondary status */
+	case PCI_INTERRUPT_LINE:
+		return GENMASK(7, 0) | PCI_BRIDGE_CTL_BUS_RESET << 16;
+	}
+
+	if (pci_liveupdate_within(reg, dev->pcie_cap, PCI_EXP_SLTSTA2 + 2))
+		return pci_liveupdate_port_bits(reg - dev->pcie_cap);
+	if (pci_liveupdate_within(reg, dev->msix_cap, PCI_CAP_MSIX_SIZEOF))
+		return ~0;
+	if (dev->msi_cap &&
+	    pci_liveupdate_within(reg, dev->msi_cap, pci_liveupdate_msi_size(dev)))
+		return ~0;
+	if (dev->pm_cap && reg == dev->pm_cap + PCI_PM_CTRL)
+		return PCI_PM_CTRL_PME_ENABLE | PCI_PM_CTRL_PME_STATUS;
+#ifdef CONFIG_PCIEAER
+	if (pci_liveupdate_within(reg, dev->aer_cap, PCI_ERR_ROOT_ERR_SRC))
+		return ~0;
+#endif
+#ifdef CONFIG_PCIE_DPC
+	if (dev->dpc_cap && reg == dev->dpc_cap + PCI_EXP_DPC_CAP)
+		return ~(u32)(PCI_DPC_CTL_SW_TRIGGER << 16);
+	if (pci_liveupdate_within(reg, dev->dpc_cap,
+				  PCI_EXP_DPC_RP_PIO_HEADER_LOG))
+		return ~0;
+#endif
+
+	return 0;
+}
+
+/*
+ * The slow path of pci_liveupdate_drop_write(). To write what is there already
+ * to a register that is read-only as a whole is not worth a line in the log.
+ */
+bool __pci_liveupdate_drop_write(const struct pci_dev *dev, int where, u32 val,
+				 int size, unsigned long ip)
+{
+	int reg = round_down(where, 4), shift = 8 * (where & 3);
+	u32 mask = GENMASK(8 * size - 1, 0) << shift;
+	u32 old, free = 0;
+
+	if (READ_ONCE(dev->liveupdate.incoming) == PCI_LIVEUPDATE_BRIDGE) {
+		free = pci_liveupdate_bridge_bits(dev, reg);
+		pci_read_config_dword(dev, reg, &old);
+		if (!((old ^ val << shift) & mask & ~free))
+			return !(free & mask);
+	}
+
+	dev_warn_ratelimited(&dev->dev, "live update: dropped a write to config space: %#x -> [%#x], %d bytes, from %pS\n",
+			     val, where, size, (void *)ip);
+
+	return true;
+}
+
+/**
+ * pci_liveupdate_set_read_only() - Say whether a device may be configured
+ * @pdev:      Device that runs through a live update.
+ * @read_only: Whether nothing may be written to its configuration space.
+ *
+ * A driver makes its device read-only when it freezes it in running mode, and
+ * takes that back when it unfreezes it. In the next kernel the device comes
+ * read-only; the driver takes that back when it opens the device for its user.
+ *
+ * Context: Any context.
+ */
+void pci_liveupdate_set_read_only(struct pci_dev *pdev, bool read_only)
+{
+	WRITE_ONCE(pdev->liveupdate.read_only, read_only);
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_set_read_only);
+
+static struct pci_cap_saved_data *
+pci_liveupdate_next_cap(struct pci_cap_saved_data *cap)
+{
+	return (void *)cap + sizeof(*cap) + cap->size;
+}
+
+/* The place in @cap for a capability's registers, if it has this many bytes */
+static void *pci_liveupdate_cap_data(struct pci_cap_saved_data *cap, u16 id,
+				     bool extended, size_t size)
+{
+	if (cap->cap_nr != id || cap->cap_extended != extended ||
+	    cap->size < size)
+		return NULL;
+
+	return cap->data;
+}
+
+/**
+ * pci_liveupdate_pack_state() - Write a saved state down for the next kernel
+ * @state: What pci_store_saved_state() returned.
+ * @ser:   Where to.
+ *
+ * Context: Any context.
+ */
+void pci_liveupdate_pack_state(struct pci_saved_state *state,
+			       struct pci_state_ser *ser)
+{
+	struct pci_cap_saved_data *cap;
+	void *data;
+
+	memset(ser, 0, sizeof(*ser));
+	memcpy(ser->header, state->config_space, sizeof(ser->header));
+
+	for (cap = state->cap; cap->size; cap = pci_liveupdate_next_cap(cap)) {
+		data = pci_liveupdate_cap_data(cap, PCI_CAP_ID_EXP, false,
+					       sizeof(ser->exp));
+		if (data) {
+			memcpy(ser->exp, data, sizeof(ser->exp));
+			ser->flags |= PCI_STATE_SER_EXP;
+		}
+		data = pci_liveupdate_cap_data(cap, PCI_EXT_CAP_ID_ERR, true,
+					       sizeof(ser->aer));
+		if (data) {
+			memcpy(ser->aer, data, sizeof(ser->aer));
+			ser->flags |= PCI_STATE_SER_AER;
+		}
+	}
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_pack_state);
+
+/**
+ * pci_liveupdate_unpack_state() - Make a saved state of what was written down
+ * @pdev: Device.
+ * @ser:  What pci_liveupdate_pack_state() of the previous kernel wrote.
+ *
+ * Registers that are not in @ser are saved as they are now; what a device's
+ * user can change is. The device is only read.
+ *
+ * Context: Process context, may sleep. The caller sees to it that nobody else
+ * saves or restores the state of @pdev.
+ * Return: the state, to be given to pci_load_saved_state() and kfree(), or NULL
+ * when there is no memory.
+ */
+struct pci_saved_state *
+pci_liveupdate_unpack_state(struct pci_dev *pdev,
+			    const struct pci_state_ser *ser)
+{
+	struct pci_saved_state *state;
+	struct pci_cap_saved_data *cap;
+	void *data;
+
+	pci_save_state(pdev);
+	state = pci_store_saved_state(pdev);
+	if (!state)
+		return NULL;
+
+	memcpy(state->config_space, ser->header, sizeof(ser->header));
+
+	for (cap = state->cap; cap->size; cap = pci_liveupdate_next_cap(cap)) {
+		data = pci_liveupdate_cap_data(cap, PCI_CAP_ID_EXP, false,
+					       sizeof(ser->exp));
+		if (data && ser->flags & PCI_STATE_SER_EXP)
+			memcpy(data, ser->exp, sizeof(ser->exp));
+		data = pci_liveupdate_cap_data(cap, PCI_EXT_CAP_ID_ERR, true,
+					       sizeof(ser->aer));
+		if (data && ser->flags & PCI_STATE_SER_AER)
+			memcpy(data, ser->aer, sizeof(ser->aer));
+	}
+
+	return state;
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_unpack_state);
