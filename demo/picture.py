@@ -3,66 +3,70 @@
 
 import subprocess
 
-TERMINALS = {"svg": 'svg size 960,440 font "sans,13" background "white"',
-             "png": 'pngcairo size 1440,660 font "sans,19" background "white"'}
-BANDS = ("#f4d58d", "#e5989b", "#cfe1b9", "#a9cce3", "#d7bde2")
+TERMINALS = {"svg": 'svg size 960,420 font "sans,13" background "white"',
+             "png": 'pngcairo size 1440,630 font "sans,14" background "white"'}
+BANDS = ("#f4d58d", "#e5989b", "#cfe1b9", "#a9cce3", "#c39bd3")
 COLOURS = ("#1b4965", "#9a3b1b")
-# A band that is narrower than this part of the picture has its name beside it.
-NARROW = 0.07
 
 
-def _labels(phases, first, last):
-    """Return the commands that name the phases above the plot."""
-    width = last - first
+def _bands(phases):
+    """Return the commands that colour the phases, and name them above the plot."""
     lines = []
-    for name, begin, end in phases:
-        text = f"{name}\\n{(end - begin) * 1000:.0f} ms"
-        place = (begin + end) / 2
-        if end - begin < NARROW * width:
-            text = f"{name}, {(end - begin) * 1000:.0f} ms"
-            lines.append(f'set label "{text}" at first {place}, graph 1.02 rotate by 35 left '
-                         'font ",11"')
-        else:
-            lines.append(f'set label "{text}" at first {place}, graph 1.09 center')
+    for i, (name, begin, end) in enumerate(phases):
+        fill = f"fc rgb '{BANDS[i % len(BANDS)]}' fs solid 0.7 noborder"
+        slot = i / len(phases)
+        lines += [
+            f"set object rectangle from first {begin}, graph 0 to first {end}, graph 1 behind "
+            + fill,
+            f"set object rectangle from graph {slot}, graph 1.04 to graph {slot + 0.02}, "
+            f"graph 1.09 noclip {fill}",
+            f'set label "{name}, {(end - begin) * 1000:.0f} ms" at graph {slot + 0.03}, '
+            'graph 1.065 left',
+        ]
     return lines
 
 
+def _block(name, rows):
+    """Return a block of data."""
+    return [f"${name} << END", *rows, "END"]
+
+
 def _script(terminal, path, series, phases, kernels):
-    """Return what gnuplot has to do."""
+    """Return what gnuplot has to do.
+
+    A line for each device goes up with each moment of DMA; below, each moment is a stroke.
+    """
     first = min(moments[0] for _, moments in series)
     last = max(moments[-1] for _, moments in series)
+    most = max(len(moments) for _, moments in series)
+    strip = most * 0.1
     lines = [
         f"set terminal {terminal}",
         f'set output "{path}"',
-        "set lmargin 11", "set rmargin 4", "set tmargin 6.5", "set bmargin 3.5",
+        f'set title "DMA while Linux {kernels[0]} is replaced by {kernels[1]}" offset 0,1.6',
+        "set tmargin 5.5",
+        "set rmargin 4",
         f"set xrange [{first}:{last}]",
+        f"set yrange [{-strip * (len(series) + 0.6)}:{most * 1.05}]",
         'set xlabel "seconds since the order to jump"',
-        'set ylabel "done so far"',
-        "set grid y lc rgb '#dddddd'",
-        "set key left top opaque box lc rgb '#bbbbbb' spacing 1.2",
-        "set tics out nomirror",
+        'set ylabel "done so far, and when"',
+        "set xtics 1 out nomirror",
+        "set ytics 0, 100 out nomirror",
         "set border 3",
-        f'set label "Linux {kernels[0]}" at graph 0.01, graph 1.09 left font ",11"',
-        f'set label "Linux {kernels[1]}" at graph 1.0, graph 1.09 right font ",11"',
+        "set key left top Left reverse",
+        *_bands(phases),
     ]
-    for i, (_, begin, end) in enumerate(phases):
-        lines.append(f"set object rectangle from first {begin}, graph 0 to first {end}, graph 1 "
-                     f"behind fc rgb '{BANDS[i % len(BANDS)]}' fs solid 0.6 noborder")
-    lines += _labels(phases, first, last)
-    most = max(len(moments) for _, moments in series)
-    # Below the lines each moment is a stroke: a strip for each device.
-    height = most * 0.09
-    lines.append(f"set yrange [{-height * (len(series) + 0.6)}:{most * 1.03}]")
-    lines.append("set ytics 0, " + str(max(50, round(most / 5, -2) or 50)))
     plots = []
     for i, (name, moments) in enumerate(series):
-        colour = COLOURS[i % len(COLOURS)]
-        bottom = -height * (i + 1.3)
-        lines += [f"$D{i} << END", *(f"{when:.4f} {n}" for n, when in enumerate(moments, 1)), "END"]
-        plots.append(f"$D{i} using 1:2 with steps lw 2 lc rgb '{colour}' title '{name}'")
-        plots.append(f"$D{i} using 1:({bottom}):(0):({height * 0.8}) with vectors nohead lw 0.6 "
-                     f"lc rgb '{colour}' notitle")
-    return "\n".join([*lines, "plot " + ", \\\n  ".join(plots), ""])
+        bottom = -strip * (i + 1.3)
+        strokes = (f"{when:.3f} {bottom:.1f}\n{when:.3f} {bottom + 0.8 * strip:.1f}\n"
+                   for when in moments)
+        lines += _block(f"Sum{i}", (f"{when:.3f} {n}" for n, when in enumerate(moments, 1)))
+        lines += _block(f"Strokes{i}", strokes)
+        colour = f"lc rgb '{COLOURS[i % len(COLOURS)]}'"
+        plots.append(f"$Sum{i} with lines lw 2 {colour} title '{name}'")
+        plots.append(f"$Strokes{i} with lines lw 0.7 {colour} notitle")
+    return "\n".join([*lines, "plot " + ", ".join(plots), ""])
 
 
 def draw(folder, series, phases, kernels):

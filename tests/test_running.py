@@ -117,8 +117,9 @@ def test_memory_pressure(start, kernels):
     owner.start()
     owner.preserve()
     m.kexec()
-    press.start("mem_press", 48 << 20, 6000)
-    m.sh("sleep 3", timeout=60)
+    press.start("mem_press", 48 << 20, 3000)
+    m.sh("until [ $(sed -n 's/MemAvailable: *\\([0-9]*\\).*/\\1/p' /proc/meminfo) -lt 65536 ];"
+         "do sleep 0.1; done", timeout=120)
     owner.retrieve()
     see_busy(owner)
     owner.handover()
@@ -310,8 +311,8 @@ def test_abort_after_freeze(start):
     m.mark("failing")
     refused(m, "EINVAL")    # another device, frozen after these, has interrupts enabled
     idle("vfio_irq_off", "Digb1", "MSIX")
-    owner("vfio_irq_on", "Dnvme0", "MSIX", 1)
     m.mark("failing-itself")
+    owner("vfio_irq_on", "Dnvme0", "MSIX", 1)
     refused(m, "EINVAL")    # one of these has
     m.wait_console(f"{m.bdf('nvme0')}: Freeze failed! Interrupts are still enabled.",
                    "failing-itself")

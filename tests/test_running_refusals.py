@@ -6,8 +6,8 @@ import pytest
 from conftest import IOVA
 from lab import GuestError, MachineError, pci, vtd
 from lab.running import IOMMUFD_TOKEN, Running
-from update import (PAIR, Owner, see_good_update, see_nothing_lost, see_undisturbed, state,
-                    states, take_over)
+from update import (PAIR, Owner, load_vfio, see_good_update, see_nothing_lost, see_undisturbed,
+                    state, states, take_over)
 
 BOTH = ("nvme0", "igb0")
 MARK_SIZE = 24
@@ -239,6 +239,7 @@ def test_other_iommufd(start):
     owner.preserve()
     m.kexec()
     # Before it is retrieved nobody has the device, nor its page table.
+    load_vfio(m)
     other = m.worker("other")
     assert other.fails("vfio_open", "D", owner.devices["nvme0"].bdf) == "EBUSY"
     owner.retrieve(bind=False)
