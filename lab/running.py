@@ -25,9 +25,11 @@ from .witness import Witness
 IOVA = 0x10_0000_0000
 SPACING = 1 << 24
 MEMORY = {"nvme": 8 << 20, "igb": 4 << 20}
-# DMA in a second, and on kernels for debugging, which take many times as long.
+# Commands in a second, and on kernels for debugging, which take many times as long.
 RATE = 50
 RATE_SLOW = 15
+# Frames for each command: another rate, so that one is not taken for the other.
+FRAMES = 0.8
 # The drive's queue holds one command less than it has entries.
 COMMANDS = 1023
 BLOCKS_OF_COMMAND = 8
@@ -116,6 +118,7 @@ class Running:
         self.session = session
         self.devices = {}
         self.rate = RATE_SLOW if machine.slow else RATE
+        self.frame_rate = self.rate * FRAMES
         self._first = first
 
     def __call__(self, *words, **options):
@@ -173,7 +176,8 @@ class Running:
                 self("nvme_queue_mixed", device.driver, 0, blocks, SEED)
             else:
                 self("igb_rx_begin", device.driver, FIRST_FRAME)
-                device.stream = self.machine.wires[device.name].stream(FIRST_FRAME, self.rate)
+                wire = self.machine.wires[device.name]
+                device.stream = wire.stream(FIRST_FRAME, self.frame_rate)
         self.machine.mark("load")
 
     def refill(self):

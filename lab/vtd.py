@@ -8,6 +8,11 @@ and a PASID table for each device.
 
 from dataclasses import dataclass
 
+from . import trace
+
+PAGE = 4096
+BUSES = 256
+PLACES = 256
 PRESENT = 1
 ADDRESS = ~0xfff & (1 << 52) - 1
 CONTEXT_SIZE = {False: 16, True: 32}
@@ -39,23 +44,34 @@ class Tables:
 
     def entry(self, bdf):
         """Return the Entry of a device, or None: the IOMMU refuses its DMA."""
-        bus, slot, function = (int(part, 16) for part in
-                               bdf.partition(":")[2].replace(".", ":").split(":"))
-        return self._entry(bus, slot << 3 | function)
+        return self.entries().get(bdf)
 
-    def _entry(self, bus, devfn):
-        low, high = self._words(self.root + 16 * bus, 2)
-        if self.scalable and devfn >= 128:
-            low, devfn = high, devfn - 128
-        if not low & PRESENT:
-            return None
-        size = CONTEXT_SIZE[self.scalable]
-        context = self._words((low & ADDRESS) + size * devfn, size // 8)
-        if not context[0] & PRESENT:
-            return None
-        if not self.scalable:
-            return Entry(context[1] >> 8 & 0xffff, context[0] & ADDRESS)
-        return self._pasid_entry(context[0] & ADDRESS, context[1] & 0xfffff)
+    def entries(self):
+        """Return the Entry of each device that has one, by the device's address."""
+        root = self._words(self.root, 2 * BUSES)
+        found = {}
+        for bus in range(BUSES):
+            for half, pointer in enumerate(root[2 * bus:2 * bus + 2]):
+                if pointer & PRESENT and (self.scalable or not half):
+                    found.update(self._context(bus, half * PLACES // 2, pointer & ADDRESS))
+        return found
+
+    def _context(self, bus, first, table):
+        """Read the entries of a context table, of which the first is for the given place."""
+        size = CONTEXT_SIZE[self.scalable] // 8
+        words = self._words(table, PAGE // 8)
+        found = {}
+        for i in range(0, len(words), size):
+            low, high = words[i:i + 2]
+            if not low & PRESENT:
+                continue
+            if self.scalable:
+                entry = self._pasid_entry(low & ADDRESS, high & 0xfffff)
+            else:
+                entry = Entry(high >> 8 & 0xffff, low & ADDRESS)
+            if entry:
+                found[trace.bdf_of_id(bus << 8 | first + i // size)] = entry
+        return found
 
     def _pasid_entry(self, directory, pasid):
         """Return the Entry of a PASID: the one that DMA without a PASID goes by."""

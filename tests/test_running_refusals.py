@@ -6,8 +6,8 @@ import pytest
 from conftest import IOVA
 from lab import GuestError, MachineError, pci, vtd
 from lab.running import IOMMUFD_TOKEN, Running
-from update import (PAIR, Owner, see_good_update, see_nothing_lost, see_undisturbed, state,
-                    states, take_over)
+from update import (PAIR, Owner, load_vfio, see_good_update, see_nothing_lost, see_undisturbed,
+                    state, states, take_over)
 
 BOTH = ("nvme0", "igb0")
 MARK_SIZE = 24
@@ -205,14 +205,15 @@ def test_unmarked_is_idle(start):
     owner.devices.pop("igb0")
     owner.retrieve()
     owner("retrieve", "S", network.tokens[0], network.file)
+    owner("retrieve", "S", network.tokens[1], network.memory)
     owner("vfio_bind", network.file, "I")
     # Nothing but its own devices can be attached to a restored page table.
     owner("hwpt_find", "I", drive.tokens[2], "R")
     assert owner.fails("vfio_attach", network.file, "R") in ("EINVAL", "EPERM", "EBUSY")
     owner.handover()
     owner("vfio_attach", network.file, "A")
-    owner.worker.dma_memory("New", network.size, network.iova)
-    owner("igb_start", network.driver, network.file, "New", network.iova)
+    owner("ioas_map_file", "I", "A", network.memory, 0, network.size, network.iova)
+    owner("igb_start", network.driver, network.file, network.memory, network.iova)
     owner.finish()
     see_good_update(owner)
 
@@ -238,6 +239,7 @@ def test_other_iommufd(start):
     owner.preserve()
     m.kexec()
     # Before it is retrieved nobody has the device, nor its page table.
+    load_vfio(m)
     other = m.worker("other")
     assert other.fails("vfio_open", "D", owner.devices["nvme0"].bdf) == "EBUSY"
     owner.retrieve(bind=False)

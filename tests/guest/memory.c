@@ -144,7 +144,7 @@ static uint64_t press_check(const volatile uint64_t *words, size_t count)
  */
 static int cmd_mem_press(const struct arg *a)
 {
-	uint64_t end = now_ms() + a[1].n, free = memory_available(), wrong = 0;
+	uint64_t free = memory_available(), wrong = 0, end;
 	unsigned int rounds = 0;
 	uint64_t *words;
 	size_t size;
@@ -159,6 +159,7 @@ static int cmd_mem_press(const struct arg *a)
 		return -errno;
 	for (size_t i = 0; i < size / 8; i++)
 		words[i] = press_word(i);
+	end = now_ms() + a[1].n;
 	do {
 		wrong += press_check(words, size / 8);
 		rounds++;
