@@ -182,6 +182,23 @@ def test_root_is_kept_out(standard):
     owner.finish()
 
 
+def test_last_line_of_defence(small, kernels):
+    """Waking a device that is not open yet would restore its configuration: that is dropped."""
+    if kernels == "builtin":
+        pytest.skip("needs vfio-pci as a module, and this kernel has it built in")
+    m = small
+    owner, bdf = cross_running(m, "nvme0")
+    power = f"/sys/bus/pci/devices/{bdf}/power"
+    m.sh(f"echo auto >{power}/control; sleep 0.5")
+    assert m.sh(f"cat {power}/runtime_status").strip() == "suspended"
+    m.sh(f"echo on >{power}/control")
+    m.wait_console(f"{bdf}: live update: dropped a write to config space: .* from \\w+", "ready")
+    bind(owner, "nvme0")
+    m.mark("open")
+    assert not writes(m, bdf, "freeze", "open")
+    owner.finish()
+
+
 @pytest.mark.parametrize("how", ["driver/unbind", "remove"])
 def test_abandoned(small, how):
     """A device that loses its driver before retrieve, or is removed, is stopped for good."""
@@ -239,6 +256,25 @@ def test_finished_unused(small, retrieve):
     owner.finish()
     assert not mastering(m, bdf)
     assert state(m, bdf) == "none"
+
+
+@pytest.mark.core
+def test_twice(standard):
+    """A device that came in running goes on to the next kernel, just as untouched."""
+    m = standard
+    owner, bdf = cross_running(m, "igb1")
+    bind(owner, "igb1")
+    owner("vfio_attach", "Digb1", "A")
+    owner.finish()
+    config = m.config(bdf)
+    preserve_running(owner, "igb1")
+    m.kexec()
+    bind(owner, "igb1")
+    m.mark("open")
+    assert not writes(m, bdf, "freeze", "open")
+    assert m.config(bdf) == config
+    owner.finish()
+    assert m.kmemleak() == ""
 
 
 def test_reset_by_its_owner(small):
