@@ -239,6 +239,24 @@ def test_hot_unplug(start):
     owner.finish()
 
 
+@pytest.mark.core
+@pytest.mark.parametrize("retrieve", [True, False])
+def test_left_behind(small, retrieve):
+    """What came in running and is not open, or not even retrieved, does not run on again."""
+    m = small
+    owner, bdf = cross_running(m, "nvme0")
+    if retrieve:
+        owner("session_retrieve", "S", SESSION)
+        owner("retrieve", "S", 1, "Dnvme0")
+    above = bridges(m, bdf)
+    assert mastering(m, bdf)
+    m.kexec()
+    for place in (bdf, *above):
+        assert not m.command_writes(place, "freeze", "kernel")[-1] & pci.COMMAND_MASTER
+    assert state(m, bdf) == "none"
+    assert m.driver(bdf) == "nvme"
+
+
 @pytest.mark.parametrize("retrieve", [True, False])
 def test_finished_unused(small, retrieve):
     """A device whose file was never bound is stopped when its session is finished."""
