@@ -37,7 +37,8 @@
  * @files: Files of the session, from the arguments of the caller's preserve().
  * @file:  File that is mapped for the device.
  *
- * The mark stays until @file is unpreserved: it does no harm without a device.
+ * The mark stays until @file is unpreserved. Should no device go along after all,
+ * then its memfd cannot be finished without having been retrieved, no more.
  *
  * Context: Only from within a preserve(), under the session's lock.
  * Return: 0, or -ENOENT when @file is not a memfd that is preserved in this

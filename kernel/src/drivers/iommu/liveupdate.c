@@ -26,9 +26,13 @@
  *
  * The first law is that no device ever reaches memory that is not its own. What
  * is restored stays as it is until it is freed, and that is when no device is
- * attached any more. Where the incoming kernel cannot take over (broken data, no
- * memory, another mode of the unit), the devices would go on with their DMA
- * and nobody would know where: it panics.
+ * attached any more: the list of incoming devices is the truth about that. An
+ * entry leaves it when the device's group leaves the restored domain, when the
+ * device is removed, and when it turns out that it is not there, and the IOMMU
+ * driver has made sure then that the hardware does not use the page table for
+ * it. Where the incoming kernel cannot take over (broken data, no memory,
+ * another mode of the unit), the devices would go on with their DMA and nobody
+ * would know where: it panics.
  *
  * Locking: iommu_liveupdate_lock guards the lists. It is taken inside of the
  * lock of an IOMMU group. LUO's lock of the FLB is taken outside of it.
@@ -83,6 +87,9 @@ static DEFINE_XARRAY(iommu_liveupdate_restored);
 
 /* The owner of groups that came from the previous kernel */
 static char iommu_liveupdate_owner;
+
+/* What the driver does whose units came from the previous kernel */
+static const struct iommu_liveupdate_ops *iommu_liveupdate_driver;
 
 /* --- lists ------------------------------------------------------------------ */
 
@@ -327,9 +334,9 @@ static void iommu_flb_finish(struct liveupdate_flb_op_args *args)
 	struct iommu_domain *domain;
 	unsigned long index;
 
-	/* Of devices that went away without being taken over */
+	/* Of devices that went away, and nobody made an HWPT of it */
 	xa_for_each(&iommu_liveupdate_restored, index, domain) {
-		if (!WARN_ON(iommu_liveupdate_domain_busy(domain)))
+		if (domain->cookie_type == IOMMU_COOKIE_NONE)
 			iommu_liveupdate_free_domain(domain);
 	}
 
@@ -718,6 +725,10 @@ static int iommu_liveupdate_add_group(struct iommu_ser *ser,
 	if (ret)
 		return ret;
 
+	*why = "it is preserved already";
+	if (group->liveupdate_preserved)
+		return -EBUSY;
+
 	lu = xa_load(&iommu_liveupdate_preserved, (unsigned long)group->domain);
 	*why = "its page table is preserved in another session";
 	if (lu->files != files)
@@ -874,12 +885,15 @@ static void iommu_liveupdate_put_incoming(void)
 /**
  * iommu_liveupdate_incoming_unit() - Did the previous kernel leave a unit on?
  * @id:   Physical address of its registers.
+ * @ops:  Of the driver that calls.
  * @unit: Where to put what it said about it.
  *
  * Context: Process context, may sleep.
  * Return: true if it did, and @unit is filled in.
  */
-bool iommu_liveupdate_incoming_unit(u64 id, struct iommu_unit_ser *unit)
+bool iommu_liveupdate_incoming_unit(u64 id,
+				    const struct iommu_liveupdate_ops *ops,
+				    struct iommu_unit_ser *unit)
 {
 	struct iommu_ser *ser = iommu_liveupdate_get_incoming();
 	struct iommu_unit_ser *found;
@@ -888,8 +902,10 @@ bool iommu_liveupdate_incoming_unit(u64 id, struct iommu_unit_ser *unit)
 		return false;
 
 	found = iommu_ser_find_unit(ser, id);
-	if (found)
+	if (found) {
 		*unit = *found;
+		iommu_liveupdate_driver = ops;
+	}
 	iommu_liveupdate_put_incoming();
 
 	return found;
@@ -936,12 +952,12 @@ bool iommu_liveupdate_incoming_device(struct device *dev,
 	return found;
 }
 
-static struct iommu_domain *iommu_liveupdate_restore(struct device *dev,
-						     u32 index)
+static struct iommu_domain *
+iommu_liveupdate_restore(const struct iommu_ser *ser, struct device *dev,
+			 u32 index)
 {
 	const struct iommu_ops *ops = dev_iommu_ops(dev);
 	struct iommu_domain *domain;
-	struct iommu_ser *ser;
 	int ret;
 
 	domain = xa_load(&iommu_liveupdate_restored, index);
@@ -951,12 +967,8 @@ static struct iommu_domain *iommu_liveupdate_restore(struct device *dev,
 	if (!ops->liveupdate)
 		return ERR_PTR(-EOPNOTSUPP);
 
-	ser = iommu_liveupdate_get_incoming();
-	if (!ser)
-		return ERR_PTR(-ENODATA);
 	domain = ops->liveupdate->domain_restore(dev,
 						 iommu_ser_domain(ser, index));
-	iommu_liveupdate_put_incoming();
 	if (IS_ERR(domain))
 		return domain;
 
@@ -969,19 +981,14 @@ static struct iommu_domain *iommu_liveupdate_restore(struct device *dev,
 	return domain;
 }
 
-static int iommu_liveupdate_adopt_group(struct iommu_group *group,
-					struct iommu_domain *domain)
+static int iommu_liveupdate_attach_group(struct iommu_group *group,
+					 struct iommu_domain *domain)
 {
-	struct iommu_dev_ser entry;
 	struct group_device *gdev;
 	int ret;
 
 	for_each_group_device(group, gdev) {
-		if (iommu_liveupdate_incoming_device(gdev->dev, &entry))
-			ret = domain->owner->liveupdate->device_adopt(domain,
-								      gdev->dev);
-		else
-			ret = domain->ops->attach_dev(domain, gdev->dev, NULL);
+		ret = domain->ops->attach_dev(domain, gdev->dev, NULL);
 		if (ret)
 			return ret;
 	}
@@ -993,55 +1000,170 @@ static int iommu_liveupdate_adopt_group(struct iommu_group *group,
 	return 0;
 }
 
+/* The first member of a group whose DMA comes from the previous kernel */
+static struct device *
+iommu_liveupdate_find_running(struct iommu_group *group,
+			      struct iommu_dev_ser *entry)
+{
+	struct group_device *gdev;
+
+	for_each_group_device(group, gdev) {
+		if (iommu_liveupdate_incoming_device(gdev->dev, entry))
+			return gdev->dev;
+	}
+
+	return NULL;
+}
+
 /*
  * The group gets its first domain: is it one with a device that is running? Then
  * it is attached to its restored domain, and true is returned.
  */
 bool iommu_liveupdate_setup_group(struct iommu_group *group)
 {
+	struct iommu_ser *ser = iommu_liveupdate_get_incoming();
 	struct iommu_domain *domain;
-	struct device *dev = NULL;
 	struct iommu_dev_ser entry;
-	struct group_device *gdev;
+	struct device *dev;
 	int ret;
 
 	lockdep_assert_held(&group->mutex);
 
-	for_each_group_device(group, gdev) {
-		if (!iommu_liveupdate_incoming_device(gdev->dev, &entry))
-			continue;
-		dev = gdev->dev;
-		break;
-	}
-	if (!dev)
+	if (!ser)
 		return false;
 
-	domain = iommu_liveupdate_restore(dev, entry.domain);
+	dev = iommu_liveupdate_find_running(group, &entry);
+	if (!dev) {
+		iommu_liveupdate_put_incoming();
+		return false;
+	}
+
+	domain = iommu_liveupdate_restore(ser, dev, entry.domain);
 	ret = PTR_ERR_OR_ZERO(domain);
 	if (!ret)
-		ret = iommu_liveupdate_adopt_group(group, domain);
+		ret = iommu_liveupdate_attach_group(group, domain);
 	if (ret)
 		panic("iommu: live update: the DMA of %s goes on and cannot be taken over (%pe)\n",
 		      dev_name(dev), ERR_PTR(ret));
+	iommu_liveupdate_put_incoming();
 
 	dev_info(dev, "live update: attached to the page table of the previous kernel\n");
 
 	return true;
 }
 
-/* The last device leaves the group, without having been taken over. */
-void iommu_liveupdate_leave_group(struct iommu_group *group)
+/* The hardware does not use the restored page table for this device any more. */
+static void iommu_liveupdate_left(struct device *dev)
 {
-	lockdep_assert_held(&group->mutex);
+	struct iommu_ser *ser = iommu_liveupdate_get_incoming();
+	struct iommu_dev_ser *entry;
+	struct pci_dev *pdev;
 
-	if (group->owner != &iommu_liveupdate_owner)
+	if (!ser)
 		return;
 
-	/* Just so the core sees what it expects; the device is detached next */
-	group->owner = NULL;
-	group->owner_cnt = 0;
-	group->domain = group->default_domain;
+	if (dev_is_pci(dev)) {
+		guard(mutex)(&iommu_liveupdate_lock);
+		pdev = to_pci_dev(dev);
+		entry = iommu_ser_find_device(ser, pci_domain_nr(pdev->bus),
+					      pci_dev_id(pdev));
+		if (entry)
+			entry->state = IOMMU_SER_DEV_NONE;
+	}
+
+	iommu_liveupdate_put_incoming();
 }
+
+/* The group was attached to another domain than the restored one. */
+void iommu_liveupdate_leave_domain(struct iommu_group *group)
+{
+	struct group_device *gdev;
+
+	if (!group->domain || !iommu_liveupdate_is_restored(group->domain))
+		return;
+
+	for_each_group_device(group, gdev)
+		iommu_liveupdate_left(gdev->dev);
+}
+
+/*
+ * A device has left the group, which is going to detach it. Is there none any
+ * more for which the live update owns the group? Then its ownership has to end.
+ */
+bool iommu_liveupdate_leave_group(struct iommu_group *group, struct device *dev)
+{
+	struct group_device *gdev;
+
+	lockdep_assert_held(&group->mutex);
+
+	iommu_liveupdate_left(dev);
+	if (group->owner != &iommu_liveupdate_owner)
+		return false;
+
+	for_each_group_device(group, gdev) {
+		if (dev_is_pci(gdev->dev) &&
+		    pci_liveupdate_incoming(to_pci_dev(gdev->dev)) ==
+		    PCI_LIVEUPDATE_RUNNING)
+			return false;
+	}
+
+	return true;
+}
+
+/*
+ * An owner lets go of a group that is still attached to its restored domain,
+ * because binding the device failed: the live update takes it back.
+ */
+bool iommu_liveupdate_keep_owner(struct iommu_group *group)
+{
+	if (group->owner == &iommu_liveupdate_owner || !group->domain ||
+	    !iommu_liveupdate_is_restored(group->domain))
+		return false;
+
+	group->owner = &iommu_liveupdate_owner;
+	group->owner_cnt = 1;
+
+	return true;
+}
+
+/*
+ * All IOMMUs are initialized, and no driver has a device yet. Whatever went
+ * wrong up to here (no memory, no group, an IOMMU that could not be used), a
+ * running device that was not taken over must not go on.
+ */
+static int __init iommu_liveupdate_check_devices(void)
+{
+	struct iommu_ser *ser = iommu_liveupdate_get_incoming();
+
+	if (!ser)
+		return 0;
+
+	for (u32 i = 0; i < ser->devices.count; i++) {
+		struct iommu_dev_ser *entry = iommu_ser_device(ser, i);
+		struct pci_dev *pdev;
+
+		if (!entry->state)
+			continue;
+		pdev = pci_get_domain_bus_and_slot(entry->segment,
+						   PCI_BUS_NUM(entry->bdf),
+						   entry->bdf & 0xff);
+		if (pdev && !iommu_liveupdate_owns(&pdev->dev))
+			panic("iommu: live update: the DMA of %s goes on and was not taken over\n",
+			      pci_name(pdev));
+		if (!pdev)
+			pr_err("%04x:%02x:%02x.%x was preserved and is not there, its DMA may go on into its memory\n",
+			       entry->segment, PCI_BUS_NUM(entry->bdf),
+			       PCI_SLOT(entry->bdf), PCI_FUNC(entry->bdf));
+		pci_dev_put(pdev);
+	}
+
+	iommu_liveupdate_put_incoming();
+
+	return 0;
+}
+
+/* After pci_iommu_init(), which arch/ has at this level, and before drivers */
+rootfs_initcall(iommu_liveupdate_check_devices);
 
 /**
  * iommu_liveupdate_owns() - Does a device's DMA wait to be taken over?
@@ -1096,6 +1218,22 @@ int iommu_liveupdate_claim(struct device *dev, void *owner)
 EXPORT_SYMBOL_GPL(iommu_liveupdate_claim);
 
 /**
+ * iommu_liveupdate_release() - Nobody will take the DMA of a device over
+ * @dev: Device, whose bus mastering was turned off.
+ *
+ * If the live update owns the DMA of the device's group, it lets go of it: the
+ * group is attached to its default domain.
+ *
+ * Context: Process context, may sleep.
+ */
+void iommu_liveupdate_release(struct device *dev)
+{
+	if (iommu_liveupdate_owns(dev))
+		iommu_device_release_dma_owner(dev);
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_release);
+
+/**
  * iommu_liveupdate_restored_domain() - A domain that was handed over
  * @index: Its place in the list.
  *
@@ -1124,17 +1262,102 @@ bool iommu_liveupdate_is_restored(struct iommu_domain *domain)
 EXPORT_SYMBOL_GPL(iommu_liveupdate_is_restored);
 
 /**
- * iommu_liveupdate_domain_busy() - Is a device attached to a restored domain?
- * @domain: Restored domain.
+ * iommu_liveupdate_domain_busy() - Does a device use a restored page table?
+ * @index: Place in the list of the page table's domain.
  *
  * Context: Process context, may sleep.
- * Return: true if there is.
+ * Return: true if there is one whose DMA it translates.
  */
-bool iommu_liveupdate_domain_busy(struct iommu_domain *domain)
+bool iommu_liveupdate_domain_busy(u32 index)
 {
-	return domain->owner->liveupdate->domain_busy(domain);
+	struct iommu_ser *ser = iommu_liveupdate_get_incoming();
+	bool busy = false;
+
+	if (!ser)
+		return false;
+
+	scoped_guard(mutex, &iommu_liveupdate_lock) {
+		for (u32 i = 0; i < ser->devices.count && !busy; i++)
+			busy = iommu_ser_device(ser, i)->state &&
+			       iommu_ser_device(ser, i)->domain == index;
+	}
+	iommu_liveupdate_put_incoming();
+
+	return busy;
 }
 EXPORT_SYMBOL_GPL(iommu_liveupdate_domain_busy);
+
+static void iommu_liveupdate_drop(struct iommu_ser *ser,
+				  struct iommu_dev_ser *entry)
+{
+	bool last = true;
+
+	entry->state = IOMMU_SER_DEV_NONE;
+	for (u32 i = 0; i < ser->devices.count; i++) {
+		struct iommu_dev_ser *other = iommu_ser_device(ser, i);
+
+		if (other->state && other->domain == entry->domain &&
+		    other->unit == entry->unit)
+			last = false;
+	}
+
+	iommu_liveupdate_driver->entry_drop(iommu_ser_unit(ser, entry->unit),
+					    entry->bdf, last);
+}
+
+/* A device that is there, but is not the one that was preserved. */
+void iommu_liveupdate_drop_device(struct device *dev)
+{
+	struct iommu_ser *ser = iommu_liveupdate_get_incoming();
+	struct pci_dev *pdev = to_pci_dev(dev);
+	struct iommu_dev_ser *entry;
+
+	if (!ser)
+		return;
+
+	scoped_guard(mutex, &iommu_liveupdate_lock) {
+		entry = iommu_ser_find_device(ser, pci_domain_nr(pdev->bus),
+					      pci_dev_id(pdev));
+		if (entry)
+			iommu_liveupdate_drop(ser, entry);
+	}
+	iommu_liveupdate_put_incoming();
+}
+
+/**
+ * iommu_liveupdate_drop_missing() - Give up devices that are not there
+ * @index: Place in the list of their page table's domain.
+ *
+ * A device may have been taken out of the machine while it had no kernel. If it
+ * is there after all, and only was not found, its DMA is blocked from now on.
+ *
+ * Context: Process context, may sleep.
+ */
+void iommu_liveupdate_drop_missing(u32 index)
+{
+	struct iommu_ser *ser = iommu_liveupdate_get_incoming();
+
+	if (!ser)
+		return;
+
+	scoped_guard(mutex, &iommu_liveupdate_lock) {
+		for (u32 i = 0; i < ser->devices.count; i++) {
+			struct iommu_dev_ser *entry = iommu_ser_device(ser, i);
+			struct pci_dev *pdev;
+
+			if (!entry->state || entry->domain != index)
+				continue;
+			pdev = pci_get_domain_bus_and_slot(entry->segment,
+							   PCI_BUS_NUM(entry->bdf),
+							   entry->bdf & 0xff);
+			if (!pdev)
+				iommu_liveupdate_drop(ser, entry);
+			pci_dev_put(pdev);
+		}
+	}
+	iommu_liveupdate_put_incoming();
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_drop_missing);
 
 /**
  * iommu_liveupdate_free_domain() - Free a restored domain

@@ -8,12 +8,16 @@
 
 #include <linux/iommu_liveupdate.h>
 
+struct device;
 struct iommu_group;
 
 #ifdef CONFIG_IOMMU_LIVEUPDATE
 
 bool iommu_liveupdate_setup_group(struct iommu_group *group);
-void iommu_liveupdate_leave_group(struct iommu_group *group);
+void iommu_liveupdate_leave_domain(struct iommu_group *group);
+bool iommu_liveupdate_leave_group(struct iommu_group *group,
+				  struct device *dev);
+bool iommu_liveupdate_keep_owner(struct iommu_group *group);
 
 #else
 
@@ -22,8 +26,19 @@ static inline bool iommu_liveupdate_setup_group(struct iommu_group *group)
 	return false;
 }
 
-static inline void iommu_liveupdate_leave_group(struct iommu_group *group)
+static inline void iommu_liveupdate_leave_domain(struct iommu_group *group)
 {
+}
+
+static inline bool iommu_liveupdate_leave_group(struct iommu_group *group,
+						struct device *dev)
+{
+	return false;
+}
+
+static inline bool iommu_liveupdate_keep_owner(struct iommu_group *group)
+{
+	return false;
 }
 
 #endif /* CONFIG_IOMMU_LIVEUPDATE */

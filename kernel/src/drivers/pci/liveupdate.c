@@ -51,6 +51,7 @@
 #include <linux/cleanup.h>
 #include <linux/io.h>
 #include <linux/iommu.h>
+#include <linux/iommu_liveupdate.h>
 #include <linux/kexec_handover.h>
 #include <linux/kho/abi/pci.h>
 #include <linux/liveupdate.h>
@@ -694,10 +695,15 @@ void pci_liveupdate_setup_device(struct pci_dev *pdev)
 	pci_liveupdate_put_incoming();
 }
 
-/*
- * A device lost its driver, never got it, or is being removed. If it came in
- * running there is nobody left who would take it over: stop it, and do not know
- * it any more should it be found again.
+/**
+ * pci_liveupdate_abandon() - A device will not be taken over
+ * @pdev: Device that lost its driver, never got it, could not be opened, is being
+ *        removed, or sees its kernel go.
+ *
+ * If it came in running, there is nobody left who would take it over: its bus
+ * mastering is turned off, and it is not known any more should it be found again.
+ *
+ * Context: Process context, may sleep. Takes pci_liveupdate_lock.
  */
 void pci_liveupdate_abandon(struct pci_dev *pdev)
 {
@@ -718,7 +724,11 @@ void pci_liveupdate_abandon(struct pci_dev *pdev)
 
 	if (ser)
 		pci_liveupdate_put_incoming();
+
+	/* Its IOMMU group is anybody's now */
+	iommu_liveupdate_release(&pdev->dev);
 }
+EXPORT_SYMBOL_GPL(pci_liveupdate_abandon);
 
 /*
  * Do bridges that have bus numbers keep them? Once something came in they do

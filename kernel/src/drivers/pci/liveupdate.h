@@ -16,7 +16,6 @@ struct pci_dev_ser;
 
 /* liveupdate.c */
 void pci_liveupdate_setup_device(struct pci_dev *pdev);
-void pci_liveupdate_abandon(struct pci_dev *pdev);
 bool pci_liveupdate_keep_buses(void);
 bool pci_liveupdate_skip_bridge(struct pci_dev *bridge, int pass);
 int pci_liveupdate_match_driver(struct pci_dev *pdev, struct pci_driver *drv);
@@ -65,10 +64,6 @@ pci_liveupdate_drop_write(const struct pci_dev *dev, int where, u32 val,
 #else
 
 static inline void pci_liveupdate_setup_device(struct pci_dev *pdev)
-{
-}
-
-static inline void pci_liveupdate_abandon(struct pci_dev *pdev)
 {
 }
 

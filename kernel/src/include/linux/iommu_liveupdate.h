@@ -30,9 +30,12 @@ struct luo_file_set;
  * @domain_restore: Make a domain of a page table that the previous kernel
  *                  preserved, for devices behind the IOMMU of @dev. Nothing
  *                  that grows with the page table is done to it.
- * @device_adopt: @dev is attached to the restored @domain: make the driver know
- *                it, and do not touch the hardware.
- * @domain_busy: Is a device attached to the restored @domain?
+ * @entry_drop: Take the entry of a device that is not there any more out of the
+ *              tables of @unit. With @last no other device of @unit has the same
+ *              page table.
+ *
+ * Attaching a device to the restored domain that the hardware has it attached to
+ * makes the driver know that, and does not touch the hardware.
  *
  * All are called in process context and may sleep. Those that return int return
  * 0 or a negative errno and leave everything as it was then. The preserving
@@ -52,8 +55,7 @@ struct iommu_liveupdate_ops {
 				  struct iommu_unit_ser *unit);
 	struct iommu_domain *(*domain_restore)(struct device *dev,
 					       const struct iommu_domain_ser *ser);
-	int (*device_adopt)(struct iommu_domain *domain, struct device *dev);
-	bool (*domain_busy)(struct iommu_domain *domain);
+	void (*entry_drop)(const struct iommu_unit_ser *unit, u16 bdf, bool last);
 };
 
 #ifdef CONFIG_IOMMU_LIVEUPDATE
@@ -78,17 +80,22 @@ int iommu_liveupdate_preserve_device(struct device *dev,
 void iommu_liveupdate_unpreserve_device(struct device *dev);
 
 struct iommu_domain *iommu_liveupdate_restored_domain(u32 index);
-bool iommu_liveupdate_domain_busy(struct iommu_domain *domain);
+bool iommu_liveupdate_domain_busy(u32 index);
+void iommu_liveupdate_drop_missing(u32 index);
 void iommu_liveupdate_free_domain(struct iommu_domain *domain);
 bool iommu_liveupdate_owns(struct device *dev);
 int iommu_liveupdate_claim(struct device *dev, void *owner);
+void iommu_liveupdate_release(struct device *dev);
 
 /* For page tables and drivers of IOMMUs */
 void *iommu_liveupdate_restore_page(phys_addr_t phys);
 bool iommu_liveupdate_is_restored(struct iommu_domain *domain);
-bool iommu_liveupdate_incoming_unit(u64 id, struct iommu_unit_ser *unit);
+bool iommu_liveupdate_incoming_unit(u64 id,
+				    const struct iommu_liveupdate_ops *ops,
+				    struct iommu_unit_ser *unit);
 bool iommu_liveupdate_incoming_device(struct device *dev,
 				      struct iommu_dev_ser *entry);
+void iommu_liveupdate_drop_device(struct device *dev);
 const struct iommu_unit_ser *iommu_liveupdate_outgoing_unit(u64 id);
 void iommu_liveupdate_for_each_outgoing(const struct iommu_unit_ser *unit,
 					void (*fn)(const struct iommu_dev_ser *entry,
@@ -124,6 +131,10 @@ iommu_liveupdate_preserve_device(struct device *dev,
 }
 
 static inline void iommu_liveupdate_unpreserve_device(struct device *dev)
+{
+}
+
+static inline void iommu_liveupdate_release(struct device *dev)
 {
 }
 

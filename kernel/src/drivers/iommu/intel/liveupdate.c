@@ -54,6 +54,9 @@
 #define HANDOVER_PDTS		2
 #define CONTEXT_PDTS_MASK	GENMASK_ULL(11, 9)
 
+/* Device-TLB, PASIDs and page requests: of no use to a device that crosses */
+#define CONTEXT_SM_EXTRAS	(BIT_ULL(2) | BIT_ULL(3) | BIT_ULL(4))
+
 /* Entries of a root table */
 #define HANDOVER_BUSES		(VTD_PAGE_SIZE / sizeof(struct root_entry))
 
@@ -329,7 +332,8 @@ static void handover_fill_device(const struct iommu_dev_ser *entry,
 	dir = to->lo & VTD_PAGE_MASK;
 	__iommu_flush_cache(iommu, phys_to_virt(dir), VTD_PAGE_SIZE);
 	to->hi = from->hi;
-	to->lo = (from->lo & ~(VTD_PAGE_MASK | CONTEXT_PDTS_MASK)) |
+	to->lo = (from->lo & ~(VTD_PAGE_MASK | CONTEXT_PDTS_MASK |
+			       CONTEXT_SM_EXTRAS)) |
 		 context_pdts(HANDOVER_PDTS) | dir;
 	__iommu_flush_cache(iommu, to, sizeof(*to));
 }
@@ -371,12 +375,20 @@ bool intel_liveupdate_shutdown(struct intel_iommu *iommu)
  */
 void intel_liveupdate_check_disable(struct intel_iommu *iommu)
 {
-	if (iommu->flags & VTD_FLAG_LIVEUPDATE_CHECKED || !is_kho_boot() ||
+	if (iommu->flags & VTD_FLAG_LIVEUPDATE_CHECKED || !kho_was_passed() ||
 	    is_kdump_kernel())
 		return;
 
 	if (readl(iommu->reg + DMAR_GSTS_REG) & DMA_GSTS_TES)
 		panic("DMAR: live update: %s translates for running devices of the previous kernel, and this kernel does not use it\n",
+		      iommu->name);
+}
+
+/* Initialization failed, and the tables of all units are about to be freed. */
+void intel_liveupdate_check_free(struct intel_iommu *iommu)
+{
+	if (iommu->flags & VTD_FLAG_LIVEUPDATE)
+		panic("DMAR: live update: %s translates for running devices, and not all IOMMUs could be initialized\n",
 		      iommu->name);
 }
 
@@ -462,11 +474,13 @@ bool intel_liveupdate_take_over(struct intel_iommu *iommu)
 	struct iommu_unit_ser unit;
 	u32 type;
 
-	if (!is_kho_boot() || is_kdump_kernel())
+	if (!kho_was_passed() || is_kdump_kernel())
 		return false;
 
-	if (!iommu_liveupdate_incoming_unit(iommu->reg_phys, &unit)) {
-		if (on)
+	if (!iommu_liveupdate_incoming_unit(iommu->reg_phys,
+					    &intel_liveupdate_ops, &unit)) {
+		/* Units of graphics alone may stay on, see quirk_igfx_skip_te_disable() */
+		if (on && !iommu->drhd->gfx_dedicated)
 			panic("DMAR: live update: %s translates for running devices, but the previous kernel does not say which\n",
 			      iommu->name);
 		iommu->flags |= VTD_FLAG_LIVEUPDATE_CHECKED;
@@ -498,25 +512,54 @@ bool intel_liveupdate_take_over(struct intel_iommu *iommu)
 
 /* --- incoming: devices ------------------------------------------------------- */
 
-/* It is not the device that the entry was made for. */
-static void handover_drop_device(struct device_domain_info *info,
-				 struct context_entry *context)
+static struct intel_iommu *handover_find_iommu(u64 id)
 {
-	struct intel_iommu *iommu = info->iommu;
-	u16 did = context_domain_id(context);
+	struct dmar_drhd_unit *drhd;
+	struct intel_iommu *iommu;
 
-	dev_warn(info->dev, "live update: drops the page table of a device that is not there any more\n");
+	guard(rcu)();
+
+	for_each_active_iommu(iommu, drhd) {
+		if (iommu->reg_phys == id)
+			return iommu;
+	}
+
+	return NULL;
+}
+
+static void intel_liveupdate_entry_drop(const struct iommu_unit_ser *unit,
+					u16 bdf, bool last)
+{
+	struct intel_iommu *iommu = handover_find_iommu(unit->id);
+	struct context_entry *context;
+	bool scalable;
+	u16 did;
+
+	if (WARN_ON(!iommu))
+		return;
+
+	context = iommu_context_addr(iommu, PCI_BUS_NUM(bdf), bdf & 0xff, 0);
+	if (!context || !context_present(context))
+		return;
+
+	pr_warn("%s: drops the page table of %02x:%02x.%x, which is not there any more\n",
+		iommu->name, PCI_BUS_NUM(bdf), PCI_SLOT(bdf), PCI_FUNC(bdf));
+	scalable = sm_supported(iommu);
+	did = context_did(context, scalable);
+
 	context_clear_present(context);
 	__iommu_flush_cache(iommu, context, sizeof(*context));
-	intel_context_flush_no_pasid(info, context, did,
-				     PCI_DEVID(info->bus, info->devfn));
-	if (sm_supported(iommu)) {
+	iommu->flush.flush_context(iommu, 0, 0, 0, DMA_CCMD_GLOBAL_INVL);
+	if (scalable)
 		qi_flush_pasid_cache(iommu, 0, QI_PC_GLOBAL, 0);
-		iommu->flush.flush_iotlb(iommu, 0, 0, 0, DMA_TLB_GLOBAL_FLUSH);
+	iommu->flush.flush_iotlb(iommu, 0, 0, 0, DMA_TLB_GLOBAL_FLUSH);
+	if (scalable)
 		handover_drop_pasids(context);
-	}
 	context_clear_entry(context);
 	__iommu_flush_cache(iommu, context, sizeof(*context));
+
+	if (last)
+		ida_free(&iommu->domain_ida, did);
 }
 
 /* A device is probed: does its entry come from the previous kernel, and is it its? */
@@ -535,9 +578,34 @@ void intel_liveupdate_probe_device(struct device_domain_info *info)
 
 	if (iommu_liveupdate_incoming_device(info->dev, &entry))
 		info->liveupdate = true;
-	else if (PCI_DEVID(info->bus, info->devfn) ==
-		 pci_dev_id(to_pci_dev(info->dev)))
-		handover_drop_device(info, context);
+	else
+		iommu_liveupdate_drop_device(info->dev);
+}
+
+/*
+ * A device is released that the driver never attached to anything: what it came
+ * with is still in the tables. In scalable mode the driver clears that itself.
+ */
+void intel_liveupdate_release_device(struct device_domain_info *info)
+{
+	struct intel_iommu *iommu = info->iommu;
+	struct context_entry *context;
+	u16 did;
+
+	if (!info->liveupdate || sm_supported(iommu))
+		return;
+
+	context = iommu_context_addr(iommu, info->bus, info->devfn, 0);
+	if (!context || !context_present(context))
+		return;
+
+	did = context_domain_id(context);
+	context_clear_present(context);
+	__iommu_flush_cache(iommu, context, sizeof(*context));
+	intel_context_flush_no_pasid(info, context, did,
+				     PCI_DEVID(info->bus, info->devfn));
+	context_clear_entry(context);
+	__iommu_flush_cache(iommu, context, sizeof(*context));
 }
 
 /* The PASID table of a running device is the one that it has. */
@@ -567,6 +635,7 @@ static int restore_second_stage(struct dmar_domain *domain,
 				const struct iommu_domain_ser *ser)
 {
 	struct pt_iommu_vtdss_cfg cfg = {};
+	int ret;
 
 	cfg.common.hw_max_vasz_lg2 = min(12 + 9 * ser->levels,
 					 cap_mgaw(iommu->cap));
@@ -580,7 +649,17 @@ static int restore_second_stage(struct dmar_domain *domain,
 	cfg.top_level = ser->levels - 1;
 	domain->domain.ops = &intel_ss_paging_domain_ops;
 
-	return pt_iommu_vtdss_init(&domain->sspt, &cfg, GFP_KERNEL);
+	ret = pt_iommu_vtdss_init(&domain->sspt, &cfg, GFP_KERNEL);
+	if (ret)
+		return ret;
+
+	/* As for new domains */
+	if (!(cap_super_page_val(iommu->cap) & BIT(0)))
+		domain->domain.pgsize_bitmap &= ~(u64)SZ_2M;
+	if (!(cap_super_page_val(iommu->cap) & BIT(1)))
+		domain->domain.pgsize_bitmap &= ~(u64)SZ_1G;
+
+	return 0;
 }
 
 static int restore_first_stage(struct dmar_domain *domain,
@@ -588,6 +667,7 @@ static int restore_first_stage(struct dmar_domain *domain,
 			       const struct iommu_domain_ser *ser)
 {
 	struct pt_iommu_x86_64_cfg cfg = {};
+	int ret;
 
 	cfg.common.hw_max_vasz_lg2 = min(12 + 9 * ser->levels,
 					 cap_mgaw(iommu->cap));
@@ -599,7 +679,14 @@ static int restore_first_stage(struct dmar_domain *domain,
 	cfg.top_level = ser->levels - 1;
 	domain->domain.ops = &intel_fs_paging_domain_ops;
 
-	return pt_iommu_x86_64_init(&domain->fspt, &cfg, GFP_KERNEL);
+	ret = pt_iommu_x86_64_init(&domain->fspt, &cfg, GFP_KERNEL);
+	if (ret)
+		return ret;
+
+	if (!cap_fl1gp_support(iommu->cap))
+		domain->domain.pgsize_bitmap &= ~(u64)SZ_1G;
+
+	return 0;
 }
 
 static struct iommu_domain *
@@ -664,40 +751,55 @@ static int adopt_domain_id(struct dmar_domain *domain,
 	return ret;
 }
 
-static int intel_liveupdate_device_adopt(struct iommu_domain *domain,
-					 struct device *dev)
+/* Does the hardware have the device attached to this restored domain? */
+static bool is_attached(struct device_domain_info *info,
+			struct dmar_domain *domain)
+{
+	struct context_entry *context;
+	u64 top;
+
+	if (!info->liveupdate || info->domain_attached ||
+	    !iommu_liveupdate_is_restored(&domain->domain))
+		return false;
+
+	if (intel_domain_is_ss_paging(domain)) {
+		struct pt_iommu_vtdss_hw_info pt_info;
+
+		pt_iommu_vtdss_hw_info(&domain->sspt, &pt_info);
+		top = pt_info.ssptptr;
+	} else {
+		struct pt_iommu_x86_64_hw_info pt_info;
+
+		pt_iommu_x86_64_hw_info(&domain->fspt, &pt_info);
+		top = pt_info.gcr3_pt;
+	}
+
+	context = iommu_context_addr(info->iommu, info->bus, info->devfn, 0);
+
+	return context && context_present(context) &&
+	       context_page_table(context, sm_supported(info->iommu)) == top;
+}
+
+static int intel_liveupdate_adopt(struct dmar_domain *domain,
+				  struct device *dev)
 {
 	struct device_domain_info *info = dev_iommu_priv_get(dev);
-	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
 	struct intel_iommu *iommu = info->iommu;
 	struct context_entry *context;
 	int ret;
 
-	/* Shutdown left it out: attach it as any other */
-	if (!info->liveupdate)
-		return domain->ops->attach_dev(domain, dev, NULL);
-
 	context = iommu_context_addr(iommu, info->bus, info->devfn, 0);
-	ret = adopt_domain_id(dmar_domain, iommu,
+	ret = adopt_domain_id(domain, iommu,
 			      context_did(context, sm_supported(iommu)));
 	if (ret)
 		return ret;
 
-	info->domain = dmar_domain;
+	info->domain = domain;
 	info->domain_attached = true;
-	scoped_guard(spinlock_irqsave, &dmar_domain->lock)
-		list_add(&info->link, &dmar_domain->devices);
+	scoped_guard(spinlock_irqsave, &domain->lock)
+		list_add(&info->link, &domain->devices);
 
-	return cache_tag_assign_domain(dmar_domain, dev, IOMMU_NO_PASID);
-}
-
-static bool intel_liveupdate_domain_busy(struct iommu_domain *domain)
-{
-	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
-
-	guard(spinlock_irqsave)(&dmar_domain->lock);
-
-	return !list_empty(&dmar_domain->devices);
+	return cache_tag_assign_domain(domain, dev, IOMMU_NO_PASID);
 }
 
 const struct iommu_liveupdate_ops intel_liveupdate_ops = {
@@ -710,8 +812,7 @@ const struct iommu_liveupdate_ops intel_liveupdate_ops = {
 	.device_preserve = intel_liveupdate_device_preserve,
 	.device_unpreserve = intel_liveupdate_device_unpreserve,
 	.domain_restore = intel_liveupdate_domain_restore,
-	.device_adopt = intel_liveupdate_device_adopt,
-	.domain_busy = intel_liveupdate_domain_busy,
+	.entry_drop = intel_liveupdate_entry_drop,
 };
 
 /* --- handover to another page table ------------------------------------------ */
@@ -760,6 +861,10 @@ static void config_second_stage(struct pasid_entry *new,
 	pasid_set_address_width(new, pt_info.aw);
 	pasid_set_page_snoop(new, !(domain->sspt.vtdss_pt.common.features &
 				    BIT(PT_FEAT_DMA_INCOHERENT)));
+	if (domain->dirty_tracking)
+		pasid_set_ssade(new);
+	else
+		pasid_clear_ssade(new);
 }
 
 static void config_first_stage(struct pasid_entry *new,
@@ -772,8 +877,9 @@ static void config_first_stage(struct pasid_entry *new,
 	pasid_set_flpm(new, pt_info.levels == 5);
 	pasid_set_page_snoop(new, !(domain->fspt.x86_64_pt.common.features &
 				    BIT(PT_FEAT_DMA_INCOHERENT)));
-	if (domain->force_snooping)
-		pasid_set_pgsnp(new);
+	/* PGSNP, which pasid_set_pgsnp() can only set */
+	pasid_set_bits(&new->val[1], BIT_ULL(24),
+		       domain->force_snooping ? BIT_ULL(24) : 0);
 }
 
 static void flush_pasid(struct intel_iommu *iommu, u16 did)
@@ -805,9 +911,16 @@ static void replace_scalable(struct device_domain_info *info,
 	__iommu_flush_cache(iommu, pasid, sizeof(*pasid));
 	spin_unlock(&iommu->lock);
 
+	/* The hardware may have seen the new ID with the old page table, too */
 	flush_pasid(iommu, old_did);
-	if (cap_caching_mode(iommu->cap))
-		flush_pasid(iommu, did);
+	flush_pasid(iommu, did);
+}
+
+static int is_other_id(struct pci_dev *pdev, u16 alias, void *data)
+{
+	struct device_domain_info *info = data;
+
+	return alias != PCI_DEVID(info->bus, info->devfn);
 }
 
 /* Is it a change from one page table to another of the same kind, and no more? */
@@ -819,6 +932,7 @@ static bool can_replace(struct dmar_domain *domain, struct device *dev,
 
 	if (!old || &old->domain != iommu_old || !info->domain_attached ||
 	    !dev_is_pci(dev) || dev_is_real_dma_subdevice(dev) ||
+	    pci_for_each_dma_alias(to_pci_dev(dev), is_other_id, info) ||
 	    info->ats_enabled || info->pasid_enabled ||
 	    domain->domain.iopf_handler || iommu_old->iopf_handler ||
 	    !boot_cpu_has(X86_FEATURE_CX16))
@@ -830,27 +944,17 @@ static bool can_replace(struct dmar_domain *domain, struct device *dev,
 		intel_domain_is_fs_paging(old));
 }
 
-/*
- * Attach a device to another domain, with no moment in which its DMA is blocked.
- * On failure nothing has changed. -EOPNOTSUPP: it can only be done with such a
- * moment. For a device that is attached to a restored domain that is -EINVAL,
- * what iommufd calls incompatible; user space may try a domain of another kind.
- */
-int intel_liveupdate_replace(struct iommu_domain *iommu_domain,
-			     struct device *dev, struct iommu_domain *iommu_old)
+/* Attach a device to another domain, with no moment in which its DMA is blocked. */
+static int intel_liveupdate_replace(struct dmar_domain *domain,
+				    struct device *dev)
 {
 	struct device_domain_info *info = dev_iommu_priv_get(dev);
-	struct dmar_domain *domain = to_dmar_domain(iommu_domain);
 	struct dmar_domain *old = info->domain;
 	struct intel_iommu *iommu = info->iommu;
 	u16 old_did;
 	int ret;
 
-	if (!can_replace(domain, dev, iommu_old))
-		return iommu_old && iommu_liveupdate_is_restored(iommu_old) ?
-		       -EINVAL : -EOPNOTSUPP;
-
-	ret = paging_domain_compatible(iommu_domain, dev);
+	ret = paging_domain_compatible(&domain->domain, dev);
 	if (ret)
 		return ret;
 
@@ -864,6 +968,12 @@ int intel_liveupdate_replace(struct iommu_domain *iommu_domain,
 		return ret;
 	}
 
+	scoped_guard(spinlock_irqsave, &old->lock)
+		list_del(&info->link);
+	info->domain = domain;
+	scoped_guard(spinlock_irqsave, &domain->lock)
+		list_add(&info->link, &domain->devices);
+
 	old_did = domain_id_iommu(old, iommu);
 	if (sm_supported(iommu))
 		replace_scalable(info, domain, old_did);
@@ -871,12 +981,27 @@ int intel_liveupdate_replace(struct iommu_domain *iommu_domain,
 		replace_legacy(info, domain, old_did);
 
 	cache_tag_unassign_domain(old, dev, IOMMU_NO_PASID);
-	scoped_guard(spinlock_irqsave, &old->lock)
-		list_del(&info->link);
-	info->domain = domain;
-	scoped_guard(spinlock_irqsave, &domain->lock)
-		list_add(&info->link, &domain->devices);
 	domain_detach_iommu(old, iommu);
 
 	return 0;
+}
+
+/*
+ * Attach a device to a paging domain where that can be done without blocking its
+ * DMA in between; on failure nothing has changed. -EOPNOTSUPP: it has to be done
+ * in the other way. From a restored domain a device is never attached in that
+ * way: user space gets -EINVAL, and may try a domain of another kind.
+ */
+int intel_liveupdate_attach(struct iommu_domain *domain, struct device *dev,
+			    struct iommu_domain *old)
+{
+	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
+
+	if (is_attached(dev_iommu_priv_get(dev), dmar_domain))
+		return intel_liveupdate_adopt(dmar_domain, dev);
+
+	if (can_replace(dmar_domain, dev, old))
+		return intel_liveupdate_replace(dmar_domain, dev);
+
+	return old && iommu_liveupdate_is_restored(old) ? -EINVAL : -EOPNOTSUPP;
 }

@@ -20,8 +20,10 @@ void intel_liveupdate_check_disable(struct intel_iommu *iommu);
 bool intel_liveupdate_take_over(struct intel_iommu *iommu);
 void intel_liveupdate_probe_device(struct device_domain_info *info);
 bool intel_liveupdate_adopt_pasid_table(struct device_domain_info *info);
-int intel_liveupdate_replace(struct iommu_domain *domain, struct device *dev,
-			     struct iommu_domain *old);
+void intel_liveupdate_check_free(struct intel_iommu *iommu);
+void intel_liveupdate_release_device(struct device_domain_info *info);
+int intel_liveupdate_attach(struct iommu_domain *domain, struct device *dev,
+			    struct iommu_domain *old);
 
 #define INTEL_LIVEUPDATE_OPS	(&intel_liveupdate_ops)
 
@@ -54,9 +56,18 @@ intel_liveupdate_adopt_pasid_table(struct device_domain_info *info)
 	return false;
 }
 
-static inline int intel_liveupdate_replace(struct iommu_domain *domain,
-					   struct device *dev,
-					   struct iommu_domain *old)
+static inline void intel_liveupdate_check_free(struct intel_iommu *iommu)
+{
+}
+
+static inline void
+intel_liveupdate_release_device(struct device_domain_info *info)
+{
+}
+
+static inline int intel_liveupdate_attach(struct iommu_domain *domain,
+					  struct device *dev,
+					  struct iommu_domain *old)
 {
 	return -EOPNOTSUPP;
 }

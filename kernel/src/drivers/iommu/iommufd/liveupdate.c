@@ -68,10 +68,12 @@ MODULE_ALIAS("liveupdate-" IOMMUFD_LIVEUPDATE_COMPATIBLE);
 /**
  * struct iommufd_hwpt_restored - An HWPT that came from the previous kernel.
  * @common: Its domain is a restored one.
+ * @index:  Place of the domain in the IOMMU core's list.
  * @token:  The name that user space gave it there.
  */
 struct iommufd_hwpt_restored {
 	struct iommufd_hw_pagetable common;
+	u32 index;
 	u64 token;
 };
 
@@ -455,6 +457,7 @@ static int iommufd_liveupdate_preserve_marked(struct iommufd_liveupdate *lu,
 		return -ENOMEM;
 
 	count = iommufd_liveupdate_get_marked(lu->ictx, hwpts);
+	/* None is marked while we hold the lock, so @lu has room for them */
 	for (i = 0; i < count && !ret; i++)
 		ret = iommufd_liveupdate_preserve_hwpt(lu, hwpts[i], files);
 	if (ret) {
@@ -466,7 +469,8 @@ static int iommufd_liveupdate_preserve_marked(struct iommufd_liveupdate *lu,
 	kfree(hwpts);
 	lu->ser->count = lu->count;
 
-	return ret;
+	/* What was marked when they were counted was destroyed meanwhile */
+	return ret ?: lu->count ? 0 : -EINVAL;
 }
 
 static bool iommufd_liveupdate_can_preserve(struct liveupdate_file_handler *fh,
@@ -595,11 +599,18 @@ void iommufd_hwpt_restored_destroy(struct iommufd_object *obj)
 bool iommufd_liveupdate_put(struct iommufd_ctx *ictx,
 			    struct iommufd_hw_pagetable *hwpt)
 {
-	if (!iommufd_to_restored(&hwpt->obj))
+	struct iommufd_hwpt_restored *restored = iommufd_to_restored(&hwpt->obj);
+
+	if (!restored)
 		return false;
 
-	/* Devices that are not bound yet have no reference, but are attached */
-	if (iommu_liveupdate_domain_busy(hwpt->domain))
+	/*
+	 * Devices that are not bound yet have no reference, but use it. The lock
+	 * makes one of two devices that leave at once the last.
+	 */
+	guard(mutex)(&ictx->liveupdate.lock);
+
+	if (iommu_liveupdate_domain_busy(restored->index))
 		refcount_dec(&hwpt->obj.users);
 	else
 		iommufd_object_put_and_try_destroy(ictx, &hwpt->obj);
@@ -616,7 +627,7 @@ bool iommufd_liveupdate_busy(struct iommufd_ctx *ictx, u32 id)
 	obj = iommufd_get_object(ictx, id, IOMMUFD_OBJ_HWPT_RESTORED);
 	if (IS_ERR(obj))
 		return false;
-	busy = iommu_liveupdate_domain_busy(iommufd_to_restored(obj)->common.domain);
+	busy = iommu_liveupdate_domain_busy(iommufd_to_restored(obj)->index);
 	iommufd_put_object(ictx, obj);
 
 	return busy;
@@ -643,6 +654,7 @@ static int iommufd_liveupdate_restore_hwpt(struct iommufd_ctx *ictx,
 		return PTR_ERR(hwpt);
 
 	hwpt->common.domain = domain;
+	hwpt->index = ser->domain;
 	hwpt->token = ser->token;
 	domain->iommufd_hwpt = &hwpt->common;
 	domain->cookie_type = IOMMU_COOKIE_IOMMUFD;
@@ -668,6 +680,12 @@ static void iommufd_liveupdate_forget(struct iommufd_ctx *ictx)
 	}
 }
 
+static bool iommufd_ser_valid(const struct iommufd_ser *ser)
+{
+	return ser->count && ser->count <= IOMMUFD_SER_MAX_HWPTS &&
+	       !ser->reserved;
+}
+
 static int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 {
 	const struct iommufd_ser *ser = phys_to_virt(args->serialized_data);
@@ -675,7 +693,7 @@ static int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 	struct file *file;
 	int ret = 0;
 
-	if (!ser->count || ser->count > IOMMUFD_SER_MAX_HWPTS || ser->reserved) {
+	if (!iommufd_ser_valid(ser)) {
 		pr_err("handover data of an iommufd is broken\n");
 		return -EINVAL;
 	}
@@ -702,15 +720,18 @@ static int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 static bool iommufd_liveupdate_can_finish(struct liveupdate_file_op_args *args)
 {
 	const struct iommufd_ser *ser = phys_to_virt(args->serialized_data);
-	struct iommu_domain *domain;
+
+	/* Nobody knows what is attached to what */
+	if (!iommufd_ser_valid(ser))
+		return false;
 
 	for (u32 i = 0; i < ser->count; i++) {
-		domain = iommu_liveupdate_restored_domain(ser->hwpts[i].domain);
-		if (domain && iommu_liveupdate_domain_busy(domain)) {
-			pr_warn("cannot be finished: a device is still attached to page table %#llx of the previous kernel\n",
-				ser->hwpts[i].token);
-			return false;
-		}
+		iommu_liveupdate_drop_missing(ser->hwpts[i].domain);
+		if (!iommu_liveupdate_domain_busy(ser->hwpts[i].domain))
+			continue;
+		pr_warn("cannot be finished: a device is still attached to page table %#llx of the previous kernel\n",
+			ser->hwpts[i].token);
+		return false;
 	}
 
 	return true;
