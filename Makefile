@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 help:
 	@echo 'vfio-liveupdate: PCI devices that live through the replacement of the kernel'
 	@echo
-	@echo '  make demo      see it happen: a device crosses a kexec in a virtual machine'
+	@echo '  make demo      see it happen: devices go on working through a kexec in a virtual machine'
 	@echo '  make test      the core scenarios, in virtual machines (TESTS=tests/FILE.py)'
 	@echo '  make test-all  all scenarios on all kernels, which takes long'
 	@echo '  make shell     a lab machine to play in'
