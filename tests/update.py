@@ -191,7 +191,7 @@ def see_busy(owner):
             assert owner.account(device)["busy"], f"{device.name}: its queue ran dry too early"
 
 
-def see_nothing_lost(accounts, least=50):
+def see_nothing_lost(accounts, least=30):
     """See that all work of some devices came out right, and that it was not too little."""
     for name, account in accounts.items():
         assert account.lost == 0 and account.good == account.given, f"{name}: {account}"
