@@ -25,9 +25,10 @@ from .witness import Witness
 IOVA = 0x10_0000_0000
 SPACING = 1 << 24
 MEMORY = {"nvme": 8 << 20, "igb": 4 << 20}
-# Commands in a second, and on kernels for debugging, which take many times as long.
-RATE = 50
-RATE_SLOW = 15
+# Commands in a second, and on kernels for debugging, which take many times as long. Ten times the
+# time between two commands has to be longer than a busy host lets a machine stand still.
+RATE = 20
+RATE_SLOW = 10
 # Frames for each command: another rate, so that one is not taken for the other.
 FRAMES = 0.8
 # The drive's queue holds one command less than it has entries.
@@ -111,13 +112,13 @@ class Account:
 class Running:
     """A process and its devices."""
 
-    def __init__(self, machine, name="owner", *, session="running", first=0):
+    def __init__(self, machine, name="owner", *, session="running", first=0, rate=None):
         """Name the process and its session; first is the number of its first device."""
         self.machine = machine
         self.worker = machine.worker(name)
         self.session = session
         self.devices = {}
-        self.rate = RATE_SLOW if machine.slow else RATE
+        self.rate = rate or (RATE_SLOW if machine.slow else RATE)
         self.frame_rate = self.rate * FRAMES
         self._first = first
 

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from conftest import IGB_MEMORY, IOVA, KERNELS, NVME_MEMORY
-from lab import SMALL, GuestError, Igb, Machine, MachineError, Nvme, Port, pci, timeline, vtd, wire
+from lab import (SMALL, GuestError, Igb, Machine, MachineError, Nvme, Port, pci, timeline, vtd,
+                 wire, witness)
 
 
 def nvme(m, w, name="nvme0", queue=1):
@@ -256,6 +257,32 @@ def test_trace_of_config_writes(small):
     assert len(resets) == 1
     assert len(small.trace("pci_nvme_pci_reset", None, "between", "after")) == 1
     assert pci.word(w.config("D"), pci.COMMAND) & pci.COMMAND_MASTER == 0
+
+
+def test_witness(small):
+    """A witness sees a write to a device, a reset, and what of a bridge above it is changed."""
+    w = small.worker("owner")
+    bdf = nvme(small, w)
+    seen = witness.Witness(small, bdf)
+    bridge, = seen.bridges
+    config = small.config(bridge)
+    small.mark("begin")
+    w("nvme_flush", "N")
+    small.mark("quiet")
+    assert not seen.findings("begin", "quiet").complaints()
+    w("vfio_reset", "D")
+    small.sh(f"printf '\\0\\0' | dd of=/sys/bus/pci/devices/{bridge}/config bs=1 "
+             f"seek={pci.COMMAND} conv=notrunc")
+    small.mark("end")
+    found = seen.findings("quiet", "end")
+    assert len(found.resets) == 1 and found.config_writes and not found.faults
+    assert any("bus mastering" in change for change in found.bridge_changes)
+    # What the services of a port do is no change; a power cycle of its slot is one.
+    slot = pci.capability(config, pci.CAP_EXPRESS) + 0x18
+    control = pci.word(config, slot)
+    assert not pci.bridge_changes(config, [(slot, control ^ 0x1000), (slot, control)])
+    assert pci.bridge_changes(config, [(slot, control ^ 0x400), (slot, control)])
+    assert pci.bridge_changes(config, [(pci.BRIDGE_BUSES, 0), (0x20, 0xfff0)])
 
 
 def test_trace_of_faults(small):

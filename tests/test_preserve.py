@@ -8,21 +8,10 @@ import pytest
 
 from conftest import IOVA
 from lab import GuestError, Igb, Nvme, Port, pci
-from update import Owner, bridges, state
+from update import (BOTH_MODES, IDLE, INCOMING, NONE, OUTGOING, REASON_DEVICE, REASON_DOMAIN, Owner,
+                    bridges, feature, state)
 
 FREEZE_FAILED = "Freeze failed! Interrupts are still enabled."
-
-
-# What VFIO_DEVICE_FEATURE_LIVEUPDATE says: modes, mode, state, reason, error.
-IDLE = 1
-NONE, OUTGOING, INCOMING = 0, 1, 2
-REASON_DEVICE, REASON_KERNEL = 1, 2
-
-
-def feature(owner, device):
-    """Return what a device's user is told of live updates."""
-    values = owner("vfio_liveupdate", f"D{device}").values
-    return tuple(int(value) for value in values[:4]) + tuple(values[4:])
 
 
 def refused(m, since, what):
@@ -56,14 +45,14 @@ def test_user_space_can_ask(small):
     """The VFIO device feature tells which modes there are, which is in force, and why."""
     owner = Owner(small)
     owner.own("nvme0")
-    assert feature(owner, "nvme0") == (IDLE, 0, NONE, REASON_KERNEL, "-")
+    assert feature(owner, "nvme0") == (BOTH_MODES, 0, NONE, REASON_DOMAIN, "-")
     owner.preserve("nvme0")
-    assert feature(owner, "nvme0") == (IDLE, IDLE, OUTGOING, REASON_KERNEL, "-")
+    assert feature(owner, "nvme0") == (BOTH_MODES, IDLE, OUTGOING, REASON_DOMAIN, "-")
     small.kexec()
     owner.retrieve("nvme0")
-    assert feature(owner, "nvme0") == (IDLE, IDLE, INCOMING, REASON_KERNEL, "-")
+    assert feature(owner, "nvme0") == (BOTH_MODES, IDLE, INCOMING, REASON_DOMAIN, "-")
     owner.finish()
-    assert feature(owner, "nvme0") == (IDLE, 0, NONE, REASON_KERNEL, "-")
+    assert feature(owner, "nvme0") == (BOTH_MODES, 0, NONE, REASON_DOMAIN, "-")
     small.kexec(append="liveupdate=off")
     owner.own("nvme0")
     assert owner.fails("vfio_liveupdate", "Dnvme0") == "ENOTTY"

@@ -3,6 +3,7 @@
  * Memory in memfds, and the pattern that fills it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -106,6 +107,14 @@ static int cmd_mem_check(const struct arg *a)
 	return ret;
 }
 
+/* Take pages out of the file; who has them keeps them. */
+static int cmd_mem_punch(const struct arg *a)
+{
+	return sys(fallocate(a[0].o->fd,
+			     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, a[1].n,
+			     a[2].n));
+}
+
 /* Memory that could be had now, in bytes, as the kernel estimates it. */
 static uint64_t memory_available(void)
 {
@@ -175,6 +184,7 @@ const struct command mem_commands[] = {
 	{ "mem_map", "o", cmd_mem_map, "MEMFD" },
 	{ "mem_fill", "onnn", cmd_mem_fill, "MEMFD OFFSET LENGTH SEED" },
 	{ "mem_check", "onnn", cmd_mem_check, "MEMFD OFFSET LENGTH SEED" },
+	{ "mem_punch", "onn", cmd_mem_punch, "MEMFD OFFSET LENGTH" },
 	{ "mem_press", "nn", cmd_mem_press, "RESERVE MILLISECONDS" },
 	{}
 };

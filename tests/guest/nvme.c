@@ -785,21 +785,25 @@ static int cmd_nvme_read_file(const struct arg *a)
 }
 
 /*
- * Let the device write a page to an address of choice. Identify, not a read:
- * QEMU tries a read that cannot be mapped again without end. Whether the page
- * arrived the device does not say.
+ * Let the device write the last bytes of the page at an address of choice; what
+ * is left of the data goes where it belongs. Identify, not a read: QEMU tries a
+ * read that cannot be mapped again without end. Whether the bytes arrived the
+ * device does not say.
  */
 static int cmd_nvme_write_to(const struct arg *a)
 {
 	struct nvme_sqe sqe = {
 		.opcode = NVME_ADMIN_IDENTIFY,
 		.nsid = 1,
-		.prp1 = a[1].n,
+		.prp1 = a[1].n + PAGE - 16,
 	};
 	struct nvme nvme;
 	int ret = nvme_use(a[0].o, &nvme);
 
-	return ret ? ret : nvme_admin(&nvme, &sqe);
+	if (ret)
+		return ret;
+	sqe.prp2 = dma_iova(&nvme.dma, nvme.mem->identify);
+	return nvme_admin(&nvme, &sqe);
 }
 
 static int cmd_nvme_stop(const struct arg *a)
