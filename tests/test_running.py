@@ -80,7 +80,7 @@ def test_handover_under_load(start):
           200 * BLOCKS_OF_COMMAND, SEED, 3000)
     m.mark("loaded")
     owner.handover()
-    # And to and fro between that and others, all the same to the device.
+    # And forth and back between that and others, all the same to the device.
     owner.build("B")
     for device in owner.devices.values():
         owner("hwpt_alloc", "I", device.file, "B", f"K{device.name}")
