@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from . import ImageError, Machine, MachineError
+from .cost import table
 
 
 def shell(args):
@@ -32,6 +33,13 @@ def boot_time(args):
     return 0
 
 
+def cost(args):
+    """Measure what each step of an update costs, and in what that grows."""
+    for line in table(args.sizes, args.kernel, args.next):
+        print(line)
+    return 0
+
+
 def options():
     """Return the options that all commands have."""
     parser = argparse.ArgumentParser(add_help=False)
@@ -52,6 +60,10 @@ def main():
     times = commands.add_parser("boot-time", help=boot_time.__doc__, parents=common)
     times.add_argument("--updates", type=int, default=1, help="how many kexecs (1)")
     times.set_defaults(run=boot_time)
+    steps = commands.add_parser("cost", help=cost.__doc__, parents=common)
+    steps.add_argument("--sizes", type=int, nargs="+", default=[16, 64, 256],
+                       help="how much memory is mapped, in MiB (16 64 256)")
+    steps.set_defaults(run=cost)
     args = parser.parse_args()
     try:
         return args.run(args)

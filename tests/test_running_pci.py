@@ -182,6 +182,23 @@ def test_root_is_kept_out(standard):
     owner.finish()
 
 
+def test_last_line_of_defence(small, kernels):
+    """Waking a device that is not open yet would restore its configuration: that is dropped."""
+    if kernels == "builtin":
+        pytest.skip("needs vfio-pci as a module, and this kernel has it built in")
+    m = small
+    owner, bdf = cross_running(m, "nvme0")
+    power = f"/sys/bus/pci/devices/{bdf}/power"
+    m.sh(f"echo auto >{power}/control; sleep 0.5")
+    assert m.sh(f"cat {power}/runtime_status").strip() == "suspended"
+    m.sh(f"echo on >{power}/control")
+    m.wait_console(f"{bdf}: live update: dropped a write to config space: .* from \\w+", "ready")
+    bind(owner, "nvme0")
+    m.mark("open")
+    assert not writes(m, bdf, "freeze", "open")
+    owner.finish()
+
+
 @pytest.mark.parametrize("how", ["driver/unbind", "remove"])
 def test_abandoned(small, how):
     """A device that loses its driver before retrieve, or is removed, is stopped for good."""
@@ -222,6 +239,24 @@ def test_hot_unplug(start):
     owner.finish()
 
 
+@pytest.mark.core
+@pytest.mark.parametrize("retrieve", [True, False])
+def test_left_behind(small, retrieve):
+    """What came in running and is not open, or not even retrieved, does not run on again."""
+    m = small
+    owner, bdf = cross_running(m, "nvme0")
+    if retrieve:
+        owner("session_retrieve", "S", SESSION)
+        owner("retrieve", "S", 1, "Dnvme0")
+    above = bridges(m, bdf)
+    assert mastering(m, bdf)
+    m.kexec()
+    for place in (bdf, *above):
+        assert not m.command_writes(place, "freeze", "kernel")[-1] & pci.COMMAND_MASTER
+    assert state(m, bdf) == "none"
+    assert m.driver(bdf) == "nvme"
+
+
 @pytest.mark.parametrize("retrieve", [True, False])
 def test_finished_unused(small, retrieve):
     """A device whose file was never bound is stopped when its session is finished."""
@@ -239,6 +274,25 @@ def test_finished_unused(small, retrieve):
     owner.finish()
     assert not mastering(m, bdf)
     assert state(m, bdf) == "none"
+
+
+@pytest.mark.core
+def test_twice(standard):
+    """A device that came in running goes on to the next kernel, just as untouched."""
+    m = standard
+    owner, bdf = cross_running(m, "igb1")
+    bind(owner, "igb1")
+    owner("vfio_attach", "Digb1", "A")
+    owner.finish()
+    config = m.config(bdf)
+    preserve_running(owner, "igb1")
+    m.kexec()
+    bind(owner, "igb1")
+    m.mark("open")
+    assert not writes(m, bdf, "freeze", "open")
+    assert m.config(bdf) == config
+    owner.finish()
+    assert m.kmemleak() == ""
 
 
 def test_reset_by_its_owner(small):

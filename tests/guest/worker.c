@@ -37,6 +37,9 @@ static char values[1024];
 static char message[256];
 static sigjmp_buf bus_error;
 
+/* How long the command before took, in nanoseconds */
+static uint64_t last_ns;
+
 /** say() - send a line of output. */
 void say(const char *fmt, ...)
 {
@@ -82,13 +85,18 @@ int sys(long ret)
 	return ret < 0 ? -errno : ret;
 }
 
-/** now_ms() - milliseconds since boot. */
-uint64_t now_ms(void)
+static uint64_t now_ns(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
+	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
+
+/** now_ms() - milliseconds since boot. */
+uint64_t now_ms(void)
+{
+	return now_ns() / 1000000;
 }
 
 /** pause_us() - sleep for some microseconds. */
@@ -285,6 +293,14 @@ static int cmd_help(const struct arg *a)
 	return 0;
 }
 
+/* How long did the command before take? */
+static int cmd_took(const struct arg *a)
+{
+	(void)a;
+	result("%llu", (unsigned long long)last_ns);
+	return 0;
+}
+
 const struct command core_commands[] = {
 	{ "sh", "r", cmd_sh, "COMMAND LINE" },
 	{ "open", "Ns", cmd_open, "NEW PATH" },
@@ -294,6 +310,7 @@ const struct command core_commands[] = {
 	{ "sleep", "n", cmd_sleep, "MILLISECONDS" },
 	{ "fork", "Nr", cmd_fork, "NEW COMMAND LINE" },
 	{ "join", "o", cmd_join, "CHILD" },
+	{ "took", "", cmd_took, "" },
 	{ "help", "", cmd_help, "" },
 	{}
 };
@@ -412,6 +429,7 @@ static int line_run(char *line)
 {
 	static struct arg args[MAX_ARGS];
 	static const struct command *c;
+	static uint64_t begin;
 	static int ret;
 	char *rest = line;
 	const char *name = strsep(&rest, " ");
@@ -421,12 +439,15 @@ static int line_run(char *line)
 		return complain(ENOSYS, "unknown command %s", name);
 	memset(args, 0, sizeof(args));
 	ret = args_read(c, rest, args);
+	begin = now_ns();
 	if (!ret) {
 		if (sigsetjmp(bus_error, 1))
 			ret = complain(EFAULT, "SIGBUS: the mapping is gone");
 		else
 			ret = c->run(args);
 	}
+	if (c->run != cmd_took)
+		last_ns = now_ns() - begin;
 	if (ret)
 		args_drop(c, args);
 	return ret;

@@ -849,10 +849,7 @@ const struct iommu_unit_ser *iommu_liveupdate_outgoing_unit(u64 id)
  * Context: At the jump, when nothing else runs.
  */
 void iommu_liveupdate_for_each_outgoing(const struct iommu_unit_ser *unit,
-					void (*fn)(const struct iommu_dev_ser *entry,
-						   const struct iommu_domain_ser *domain,
-						   void *data),
-					void *data)
+					iommu_liveupdate_fn_t fn, void *data)
 {
 	const struct iommu_ser *ser = iommu_liveupdate_outgoing;
 

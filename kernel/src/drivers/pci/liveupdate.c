@@ -822,13 +822,19 @@ int pci_liveupdate_match_driver(struct pci_dev *pdev, struct pci_driver *drv)
 /*
  * Does this device, on its way into a kexec, keep its bus mastering? In idle
  * mode freeze has turned it off, and should it be on again, it had better not.
+ * What came in and does not go on is stopped like everything else: nobody would
+ * know in the next kernel that it does DMA.
  */
-bool pci_liveupdate_keep_master(struct pci_dev *pdev)
+bool pci_liveupdate_shutdown(struct pci_dev *pdev)
 {
 	enum pci_liveupdate_state state = pci_liveupdate_outgoing(pdev);
 
-	return state == PCI_LIVEUPDATE_BRIDGE ||
-	       state == PCI_LIVEUPDATE_RUNNING;
+	if (state == PCI_LIVEUPDATE_BRIDGE || state == PCI_LIVEUPDATE_RUNNING)
+		return true;
+
+	pci_liveupdate_set_read_only(pdev, false);
+
+	return false;
 }
 
 static ssize_t liveupdate_show(struct device *dev,

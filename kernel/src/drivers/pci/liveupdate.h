@@ -19,7 +19,7 @@ void pci_liveupdate_setup_device(struct pci_dev *pdev);
 bool pci_liveupdate_keep_buses(void);
 bool pci_liveupdate_skip_bridge(struct pci_dev *bridge, int pass);
 int pci_liveupdate_match_driver(struct pci_dev *pdev, struct pci_driver *drv);
-bool pci_liveupdate_keep_master(struct pci_dev *pdev);
+bool pci_liveupdate_shutdown(struct pci_dev *pdev);
 extern const struct attribute_group pci_liveupdate_attr_group;
 
 /* liveupdate_config.c */
@@ -83,7 +83,7 @@ static inline int pci_liveupdate_match_driver(struct pci_dev *pdev,
 	return -1;
 }
 
-static inline bool pci_liveupdate_keep_master(struct pci_dev *pdev)
+static inline bool pci_liveupdate_shutdown(struct pci_dev *pdev)
 {
 	return false;
 }

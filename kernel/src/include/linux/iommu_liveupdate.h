@@ -58,6 +58,11 @@ struct iommu_liveupdate_ops {
 	void (*entry_drop)(const struct iommu_unit_ser *unit, u16 bdf, bool last);
 };
 
+/* Called with a device's entry in the list, that of its page table, and data */
+typedef void (*iommu_liveupdate_fn_t)(const struct iommu_dev_ser *entry,
+				      const struct iommu_domain_ser *domain,
+				      void *data);
+
 #ifdef CONFIG_IOMMU_LIVEUPDATE
 
 /* For iommufd and drivers of devices */
@@ -98,10 +103,7 @@ bool iommu_liveupdate_incoming_device(struct device *dev,
 void iommu_liveupdate_drop_device(struct device *dev);
 const struct iommu_unit_ser *iommu_liveupdate_outgoing_unit(u64 id);
 void iommu_liveupdate_for_each_outgoing(const struct iommu_unit_ser *unit,
-					void (*fn)(const struct iommu_dev_ser *entry,
-						   const struct iommu_domain_ser *domain,
-						   void *data),
-					void *data);
+					iommu_liveupdate_fn_t fn, void *data);
 
 #else
 

@@ -18,7 +18,7 @@ struct iommufd_device;
  * @preserved: It goes to the next kernel.
  */
 struct iommufd_ctx_liveupdate {
-	struct mutex lock;
+	struct mutex lock;	/* see above */
 	bool preserved;
 };
 

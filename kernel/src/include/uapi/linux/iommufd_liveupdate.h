@@ -56,6 +56,7 @@ struct iommu_hwpt_liveupdate_mark {
 	__u32 __reserved;
 	__aligned_u64 token;
 };
+
 #define IOMMU_HWPT_LIVEUPDATE_MARK \
 	_IO(IOMMUFD_TYPE, IOMMUFD_CMD_HWPT_LIVEUPDATE_MARK)
 
@@ -82,6 +83,7 @@ struct iommu_hwpt_liveupdate_find {
 	__u32 out_hwpt_id;
 	__u32 __reserved;
 };
+
 #define IOMMU_HWPT_LIVEUPDATE_FIND \
 	_IO(IOMMUFD_TYPE, IOMMUFD_CMD_HWPT_LIVEUPDATE_FIND)
 
