@@ -311,7 +311,7 @@ def test_abort_after_freeze(start):
     m.wait_console(f"{m.bdf('nvme0')}: Freeze failed! Interrupts are still enabled.",
                    "failing-itself")
     owner("vfio_irq_off", "Dnvme0", "MSIX")
-    m.sh("sleep 0.5")
+    m.sh("sleep 3")
     m.mark("checked")
     see_undisturbed(owner, "load", "failing-itself")
     see_dma(owner, "failing", "checked")
