@@ -80,7 +80,7 @@ def test_handover_under_load(start):
           200 * BLOCKS_OF_COMMAND, SEED, 3000)
     m.mark("loaded")
     owner.handover()
-    # And to and fro between that and others, all the same to the device.
+    # And forth and back between that and others, all the same to the device.
     owner.build("B")
     for device in owner.devices.values():
         owner("hwpt_alloc", "I", device.file, "B", f"K{device.name}")
@@ -311,7 +311,7 @@ def test_abort_after_freeze(start):
     m.wait_console(f"{m.bdf('nvme0')}: Freeze failed! Interrupts are still enabled.",
                    "failing-itself")
     owner("vfio_irq_off", "Dnvme0", "MSIX")
-    m.sh("sleep 0.5")
+    m.sh("sleep 3")
     m.mark("checked")
     see_undisturbed(owner, "load", "failing-itself")
     see_dma(owner, "failing", "checked")
