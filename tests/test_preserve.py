@@ -14,9 +14,9 @@ FREEZE_FAILED = "Freeze failed! Interrupts are still enabled."
 
 
 # What VFIO_DEVICE_FEATURE_LIVEUPDATE says: modes, mode, state, reason, error.
-IDLE = 1
+IDLE, RUNNING = 1, 2
 NONE, OUTGOING, INCOMING = 0, 1, 2
-REASON_DEVICE, REASON_KERNEL = 1, 2
+REASON_DEVICE, REASON_DOMAIN = 1, 3
 
 
 def feature(owner, device):
@@ -54,16 +54,17 @@ def test_preserve_and_unpreserve(standard):
 
 def test_user_space_can_ask(small):
     """The VFIO device feature tells which modes there are, which is in force, and why."""
+    both = IDLE | RUNNING
     owner = Owner(small)
     owner.own("nvme0")
-    assert feature(owner, "nvme0") == (IDLE, 0, NONE, REASON_KERNEL, "-")
+    assert feature(owner, "nvme0") == (both, 0, NONE, REASON_DOMAIN, "-")
     owner.preserve("nvme0")
-    assert feature(owner, "nvme0") == (IDLE, IDLE, OUTGOING, REASON_KERNEL, "-")
+    assert feature(owner, "nvme0") == (both, IDLE, OUTGOING, REASON_DOMAIN, "-")
     small.kexec()
     owner.retrieve("nvme0")
-    assert feature(owner, "nvme0") == (IDLE, IDLE, INCOMING, REASON_KERNEL, "-")
+    assert feature(owner, "nvme0") == (both, IDLE, INCOMING, REASON_DOMAIN, "-")
     owner.finish()
-    assert feature(owner, "nvme0") == (IDLE, 0, NONE, REASON_KERNEL, "-")
+    assert feature(owner, "nvme0") == (both, 0, NONE, REASON_DOMAIN, "-")
     small.kexec(append="liveupdate=off")
     owner.own("nvme0")
     assert owner.fails("vfio_liveupdate", "Dnvme0") == "ENOTTY"
