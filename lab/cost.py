@@ -67,7 +67,7 @@ def table(sizes, kernel, next_kernel):
     """Measure with each of these sizes, in MiB; yields the lines of a table."""
     columns = []
     for size in sizes:
-        with Machine(f"cost-{size}", kernel, next_kernel, topology=SMALL, icount=True,
+        with Machine(f"cost-{size}", kernel, next_kernel, topology=SMALL, icount=True, smp=1,
                      memory=f"{size * 2 + 768}M") as machine:
             machine.boot()
             columns.append(measure(machine, size))

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Running mode, PCI and vfio-pci: what is written to a device and the bridges above it."""
 
-import re
-
 import pytest
 
-from lab import SMALL, STANDARD, GuestError, pci
-from update import SESSION, Owner, bridges, load_vfio, state
+from lab import GuestError, Igb, Nvme, Port, STANDARD, Switch, pci
+from lab.running import BLOCKS_OF_COMMAND, IOMMUFD_TOKEN, SEED, Running
+from update import (PAIR, bridges, load_vfio, see_good_update, see_no_faults, see_undisturbed,
+                    state, states, take_over)
 
 ALL = ("nvme0", "igb0", "nvme1", "igb1")
 
@@ -21,9 +21,17 @@ class NativeHotplug:
         return ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]
 
 
+# What VFIO_DEVICE_FEATURE_LIVEUPDATE says: modes, mode, state, reason, error.
+IDLE, RUNNING = 1, 2
+BOTH_MODES = IDLE | RUNNING
+NONE, OUTGOING, INCOMING = 0, 1, 2
+REASON_NONE, REASON_DOMAIN = 0, 3
+
+CACHE_LINE_SIZE = 0x0c
 SECONDARY_STATUS = 0x1e
 INTERRUPT_LINE = 0x3c
 PM_CONTROL = 4
+D3HOT = 3
 EXT_CAP_AER = 1
 
 # Registers of a port that its services write, as offset and size in their capability.
@@ -38,17 +46,6 @@ MSIX_SIZE = 12
 AER_SIZE = 0x34
 
 
-def extended(config, wanted):
-    """Return the offset of an extended capability in config space; 0 when there is none."""
-    offset = 0x100
-    while offset:
-        header = pci.word(config, offset, 4)
-        if header & 0xffff == wanted:
-            return offset
-        offset = header >> 20
-    return 0
-
-
 def services(config):
     """Return the offsets in a bridge's config space that the services of a port may write."""
     express = pci.capability(config, pci.CAP_EXPRESS)
@@ -56,7 +53,7 @@ def services(config):
     spans += [(SECONDARY_STATUS, 2), (INTERRUPT_LINE, 1),
               (pci.capability(config, pci.CAP_MSI), MSI_SIZE),
               (pci.capability(config, pci.CAP_MSIX), MSIX_SIZE),
-              (extended(config, EXT_CAP_AER), AER_SIZE)]
+              (pci.extended_capability(config, EXT_CAP_AER), AER_SIZE)]
     return {at for start, size in spans if start for at in range(start, start + size)}
 
 
@@ -67,37 +64,12 @@ def resources(m, bdf):
     return [line[:2] for line in lines[:6]], end - start
 
 
-def preserve_running(owner, *devices):
-    """Preserve devices that are open and driven; skip the test if not in running mode."""
-    m = owner.machine
-    owner.preserve(*devices)
-    if {state(m, m.bdf(device)) for device in devices} != {"outgoing running"}:
-        pytest.skip("devices are not preserved in running mode")
+def feature(owner, device):
+    """Return what a device's user is told of live updates: modes, mode, state, reason."""
+    return tuple(int(value) for value in owner("vfio_liveupdate", f"D{device}").values[:4])
 
 
-def cross_running(m, *devices):
-    """Take running devices across an update; returns their owner and their addresses."""
-    owner = Owner(m)
-    bdfs = owner.own(*devices)
-    for device in devices:
-        owner.drive(device)
-    preserve_running(owner, *devices)
-    m.kexec()
-    return owner, *bdfs
-
-
-def bind(owner, *devices, session=SESSION):
-    """Get devices back from their session and bind them, which opens them."""
-    owner("session_retrieve", "S", session)
-    for token, device in enumerate(devices, 1):
-        owner("retrieve", "S", token, f"D{device}")
-    owner("iommufd", "I")
-    owner("ioas", "I", "A")
-    for device in devices:
-        owner("vfio_bind", f"D{device}", "I")
-
-
-def writes(m, bdf, since, until):
+def writes(m, bdf, since, until=None):
     """Return the writes to a device's config space between two marks."""
     return m.trace("pci_cfg_write", bdf, since, until)
 
@@ -107,39 +79,39 @@ def mastering(m, bdf):
     return bool(pci.word(m.config(bdf), pci.COMMAND) & pci.COMMAND_MASTER)
 
 
-@pytest.mark.core
-@pytest.mark.parametrize("more", [(), (NativeHotplug,)], ids=["acpi", "pciehp"])
-def test_untouched(start, more):
-    """From freeze until it is open again nothing is written to a device, nor moved."""
-    m = start(topology=(*STANDARD, *more))
-    for device in ALL:
-        m.bind_vfio(m.bdf(device))
-    closed = {m.bdf(device): m.config(m.bdf(device))[:256] for device in ALL}
-    owner = Owner(m)
-    bdfs = owner.own(*ALL)
-    for device in ALL:
-        owner.drive(device)
-    above = sorted({bridge for bdf in bdfs for bridge in bridges(m, bdf)})
-    configs = {bdf: m.config(bdf) for bdf in (*bdfs, *above)}
-    places = {bdf: resources(m, bdf) for bdf in bdfs}
-    preserve_running(owner, *ALL)
-    m.kexec()
-    load_vfio(m)
-    assert {state(m, bdf) for bdf in bdfs} == {"incoming running"}
-    bind(owner, *ALL)
-    m.mark("open")
-    for bdf in bdfs:
-        assert not writes(m, bdf, "freeze", "open")
-        assert m.config(bdf)[:256] == configs[bdf][:256]
-        assert resources(m, bdf) == places[bdf]
-        assert mastering(m, bdf)
-    for bridge in above:
-        check_bridge(m, bridge, configs[bridge])
-    assert "dropped a write" not in m.console_text("kernel")
-    owner.finish()
-    owner.worker.kill()
-    for bdf in bdfs:
-        assert m.config(bdf)[:256] == closed[bdf]
+def write_as_root(m, bdf, name, at, what):
+    """Write some bytes to a file of a device in sysfs; returns what dd says."""
+    return m.sh(f"printf '{what}' | dd of=/sys/bus/pci/devices/{bdf}/{name} bs=1 seek={at} 2>&1",
+                check=False)
+
+
+def start_each(m, *names):
+    """Have each device driven by a process of its own, with a session of its own."""
+    owners = {name: Running(m, name, session=name, first=number)
+              for number, name in enumerate(names)}
+    for name, owner in owners.items():
+        owner.open(name)
+        owner.start()
+    return owners
+
+
+def start_quiet(m, *names):
+    """Likewise, and let drives end their work, so that nothing is on its way when they stop."""
+    owners = start_each(m, *names)
+    for owner in owners.values():
+        for device in owner.devices.values():
+            if device.kind == "nvme":
+                m.throttle(device.name, 0)
+                owner("nvme_settle", device.driver)
+    return owners
+
+
+def wake(m, bdf):
+    """Let a device without driver sleep, and wake it, which restores its configuration."""
+    power = f"/sys/bus/pci/devices/{bdf}/power"
+    m.sh(f"echo auto >{power}/control;"
+         f"until [ $(cat {power}/runtime_status) = suspended ]; do sleep 0.1; done;"
+         f"echo on >{power}/control; [ $(cat {power}/runtime_status) = active ]")
 
 
 def check_bridge(m, bridge, config):
@@ -149,7 +121,7 @@ def check_bridge(m, bridge, config):
     # Registers of which services write but a few bits
     part = {pci.COMMAND: pci.COMMAND_INTX_DISABLE, express + LINK_CONTROL: LINK_NOTIFICATION,
             express + LINK_STATUS: 0xffff}
-    for event in writes(m, bridge, "freeze", "open"):
+    for event in writes(m, bridge, "freeze", "retrieved"):
         if event.offset in part:
             changed = event.value ^ pci.word(config, event.offset)
             assert not changed & ~part[event.offset], event
@@ -164,198 +136,279 @@ def check_bridge(m, bridge, config):
     assert after[0x20:0x34] == config[0x20:0x34], "a window was changed"
 
 
-def test_root_is_kept_out(standard):
-    """Before it is open nobody writes to the device or resets it: EBUSY."""
-    m = standard
-    owner, bdf = cross_running(m, "nvme1")
-    bridge = bridges(m, bdf)[-1]
+def test_untouched(start, kernels):
+    """Nothing is written to a device until it is open, whoever tries; bridges get their services.
+
+    Closed at last, it has the configuration that it had before it was opened, two kernels ago.
+    """
+    m = start(topology=(*STANDARD, NativeHotplug))
+    bdfs = {name: m.bdf(name) for name in ALL}
+    for bdf in bdfs.values():
+        m.bind_vfio(bdf)
+    closed = {bdf: m.config(bdf)[:256] for bdf in bdfs.values()}
+    owner = Running(m)
+    owner.open(*ALL)
+    owner.start()
+    above = sorted({bridge for bdf in bdfs.values() for bridge in bridges(m, bdf)})
+    configs = {bdf: m.config(bdf) for bdf in (*bdfs.values(), *above)}
+    places = {bdf: resources(m, bdf) for bdf in bdfs.values()}
+    assert feature(owner, "nvme0") == (BOTH_MODES, 0, NONE, REASON_DOMAIN)
+    owner.preserve(devices=False)
+    # Preserved now it would run on; nothing is in force yet.
+    assert feature(owner, "nvme0") == (BOTH_MODES, 0, NONE, REASON_NONE)
+    for device in owner.devices.values():
+        owner("preserve", "S", device.tokens[0], device.file)
+    assert feature(owner, "nvme0") == (BOTH_MODES, RUNNING, OUTGOING, REASON_NONE)
+    m.kexec()
+    if kernels != "builtin":    # there vfio-pci has it, and keeps it awake
+        see_last_line_of_defence(m, bdfs["nvme0"])
+    load_vfio(m)
+    see_root_kept_out(m, bdfs["nvme1"])
+    assert states(owner) == {"incoming running"}
+    owner.retrieve()
+    for bdf in bdfs.values():
+        assert not writes(m, bdf, "freeze", "retrieved")
+        assert m.config(bdf)[:256] == configs[bdf][:256]
+        assert resources(m, bdf) == places[bdf]
+        assert mastering(m, bdf)
+    for bridge in above:
+        check_bridge(m, bridge, configs[bridge])
+    assert feature(owner, "nvme0")[1:] == (RUNNING, INCOMING, REASON_NONE)
+    owner.handover()
+    # The bridges are the live update's until the last session is finished.
+    assert "busy" in write_as_root(m, above[0], "config", CACHE_LINE_SIZE, "\\x10")
+    owner.finish()
+    assert "busy" not in write_as_root(m, above[0], "config", CACHE_LINE_SIZE, "\\x10")
+    assert len(m.config_writes(above[0], CACHE_LINE_SIZE, "freeze")) == 1
+    assert feature(owner, "nvme0") == (BOTH_MODES, 0, NONE, REASON_DOMAIN)
+    see_good_update(owner)
+    owner.worker.kill()
+    for bdf in bdfs.values():
+        assert m.config(bdf)[:256] == closed[bdf]
+
+
+def see_last_line_of_defence(m, bdf):
+    """See that what configures any other device does not reach one that is not open yet."""
+    other = m.bdf("bystander")
+    m.sh(f"echo {other} >/sys/bus/pci/drivers/nvme/unbind")
+    m.mark("wake")
+    for place in (bdf, other):
+        wake(m, place)
+    m.mark("woken")
+    assert writes(m, other, "wake", "woken"), "this writes to no device, so it shows nothing"
+    assert not writes(m, bdf, "wake", "woken")
+
+
+def see_root_kept_out(m, bdf):
+    """See that a device, and the bridges above it, are not configured or reset through sysfs."""
+    above = bridges(m, bdf)
+    attempts = [(place, "config", pci.COMMAND, "\\0\\0") for place in (bdf, *above)]
+    attempts += [(place, "config", 0, "\\0" * 8) for place in (bdf, *above)]
+    attempts += [(above[-1], "reset_subordinate", 0, "1"), (bdf, "reset", 0, "1")]
     m.mark("try")
-    for path, what in ((f"{bdf}/config", "\\0\\0\\0\\0\\0\\0\\0\\0"), (f"{bdf}/reset", "1"),
-                       (f"{bridge}/config", "\\0\\0\\0\\0\\0\\0\\0\\0"),
-                       (f"{bridge}/reset_subordinate", "1")):
-        said = m.sh(f"printf '{what}' | dd of=/sys/bus/pci/devices/{path} 2>&1", check=False)
-        assert "busy" in said, f"{path}: {said}"
+    for attempt in attempts:
+        said = write_as_root(m, *attempt)
+        assert "busy" in said, f"{attempt}: {said}"
     m.mark("tried")
-    for place in (bdf, bridge):
+    for place in (bdf, *above):
         assert not writes(m, place, "try", "tried")
-    bind(owner, "nvme1")
-    owner.finish()
 
 
-def test_last_line_of_defence(small, kernels):
-    """Waking a device that is not open yet would restore its configuration: that is dropped."""
-    if kernels == "builtin":
-        pytest.skip("needs vfio-pci as a module, and this kernel has it built in")
-    m = small
-    owner, bdf = cross_running(m, "nvme0")
-    power = f"/sys/bus/pci/devices/{bdf}/power"
-    m.sh(f"echo auto >{power}/control; sleep 0.5")
-    assert m.sh(f"cat {power}/runtime_status").strip() == "suspended"
-    m.sh(f"echo on >{power}/control")
-    m.wait_console(f"{bdf}: live update: dropped a write to config space: .* from \\w+", "ready")
-    bind(owner, "nvme0")
-    m.mark("open")
-    assert not writes(m, bdf, "freeze", "open")
-    owner.finish()
-
-
-@pytest.mark.parametrize("how", ["driver/unbind", "remove"])
-def test_abandoned(small, how):
-    """A device that loses its driver before retrieve, or is removed, is stopped for good."""
-    m = small
-    owner, bdf = cross_running(m, "nvme0")
-    load_vfio(m)
-    m.mark("abandon")
-    m.sh(f"echo {bdf if how.endswith('unbind') else 1} >/sys/bus/pci/devices/{bdf}/{how}")
-    m.wait_console(f"{bdf}: live update: nobody has taken it over", "abandon")
-    first = writes(m, bdf, "freeze", None)[0]
-    assert first.offset == pci.COMMAND and not first.value & pci.COMMAND_MASTER
-    if how == "remove":
-        m.sh("echo 1 >/sys/bus/pci/rescan")
-    assert state(m, bdf) == "none"
-    owner("session_retrieve", "S", SESSION)
-    assert owner.fails("retrieve", "S", 1, "Dnvme0") == "ENODEV"
-    owner.finish()
-    m.bind(bdf)
-    assert m.driver(bdf) == "nvme"
-
-
-def test_hot_unplug(start):
-    """A slot that is switched off loses its device, which is stopped; the slot stays as it is."""
-    m = start(topology=(*SMALL, NativeHotplug))
-    owner, bdf = cross_running(m, "nvme0")
-    load_vfio(m)
-    bridge, = bridges(m, bdf)
-    control = pci.capability(m.config(bridge), pci.CAP_EXPRESS) + SLOT_CONTROL
-    m.mark("off")
+def switch_off(m, bdf):
+    """Switch off the slot of a device, and wait until the device is gone."""
     slot = m.sh(f"grep -l {bdf[:-2]} /sys/bus/pci/slots/*/address").strip()
     m.sh(f"echo 0 >{slot.replace('address', 'power')}", check=False)
-    m.wait_console(f"{bdf}: live update: nobody has taken it over", "off")
-    m.wait_console(f"{bridge}: live update: dropped a write to config space", "off")
-    assert not any(event.value & SLOT_POWER_OFF
-                   for event in m.config_writes(bridge, control, "off"))
-    owner("session_retrieve", "S", SESSION)
-    assert owner.fails("retrieve", "S", 1, "Dnvme0") == "ENODEV"
-    owner.finish()
+    m.sh(f"while [ -e /sys/bus/pci/devices/{bdf} ]; do sleep 0.1; done")
 
 
-@pytest.mark.core
-@pytest.mark.parametrize("retrieve", [True, False])
-def test_left_behind(small, retrieve):
-    """What came in running and is not open, or not even retrieved, does not run on again."""
-    m = small
-    owner, bdf = cross_running(m, "nvme0")
-    if retrieve:
-        owner("session_retrieve", "S", SESSION)
-        owner("retrieve", "S", 1, "Dnvme0")
-    above = bridges(m, bdf)
-    assert mastering(m, bdf)
-    m.kexec()
-    for place in (bdf, *above):
-        assert not m.command_writes(place, "freeze", "kernel")[-1] & pci.COMMAND_MASTER
+def slot_power_offs(m, bridge, since):
+    """Return the writes that switch off the slot of a port."""
+    control = pci.capability(m.config(bridge), pci.CAP_EXPRESS) + SLOT_CONTROL
+    return [event for event in m.config_writes(bridge, control, since)
+            if event.value & SLOT_POWER_OFF]
+
+
+def see_ordinary(m, bdf):
+    """See that a device is nobody's, and that it works with its native driver."""
     assert state(m, bdf) == "none"
     assert m.driver(bdf) == "nvme"
+    place = f"/sys/bus/pci/devices/{bdf}/nvme/nvme*/nvme*n1"
+    m.sh(f"until [ -e {place} ]; do sleep 0.1; done;"
+         f"dd if=/dev/$(basename {place}) of=/dev/null bs=64k count=4")
 
 
-@pytest.mark.parametrize("retrieve", [True, False])
-def test_finished_unused(small, retrieve):
-    """A device whose file was never bound is stopped when its session is finished."""
-    m = small
-    owner, bdf = cross_running(m, "nvme0")
-    assert mastering(m, bdf)
-    owner("session_retrieve", "S", SESSION)
-    if retrieve:
-        owner("retrieve", "S", 1, "Dnvme0")
-    else:
-        assert owner.fails("finish", "S") == "EBUSY"
-        owner("retrieve", "S", 1, "Dnvme0")
-        owner("close", "Dnvme0")
-    assert mastering(m, bdf)
-    owner.finish()
-    assert not mastering(m, bdf)
-    assert state(m, bdf) == "none"
-
-
-@pytest.mark.core
-def test_twice(standard):
-    """A device that came in running goes on to the next kernel, just as untouched."""
-    m = standard
-    owner, bdf = cross_running(m, "igb1")
-    bind(owner, "igb1")
-    owner("vfio_attach", "Digb1", "A")
-    owner.finish()
-    config = m.config(bdf)
-    preserve_running(owner, "igb1")
+def test_abandoned(start, kernels):
+    """Unbound, removed or unplugged before retrieve, a device is stopped; its neighbour is not."""
+    m = start(topology=(Port(Nvme("nvme0")), Port(Switch("switch", Nvme("nvme1"), Igb("igb1"))),
+                        Port(Nvme("nvme2")), Port(Nvme("nvme3")), NativeHotplug))
+    owners = start_quiet(m, "nvme0", "nvme1", "nvme2", "igb1")
+    for owner in owners.values():
+        owner.preserve()
+    bdfs = unbound, removed, unplugged = [m.bdf(name) for name in ("nvme0", "nvme1", "nvme2")]
+    ordinary = m.bdf("nvme3")
+    ports = [bridges(m, bdf)[-1] for bdf in (unplugged, ordinary)]
     m.kexec()
-    bind(owner, "igb1")
-    m.mark("open")
-    assert not writes(m, bdf, "freeze", "open")
-    assert m.config(bdf) == config
-    owner.finish()
-    assert m.kmemleak() == ""
+    load_vfio(m)
+    m.mark("abandon")
+    m.sh(f"echo {unbound} >/sys/bus/pci/devices/{unbound}/driver/unbind;"
+         f"echo 1 >/sys/bus/pci/devices/{removed}/remove")
+    # Linux's own pciehp takes its reset_lock and pci_rescan_remove_lock in either order, and
+    # lockdep complains of that.
+    if kernels == "debug":
+        bdfs.remove(unplugged)
+    else:
+        for bdf in (unplugged, ordinary):
+            switch_off(m, bdf)
+    for bdf in bdfs:
+        first = writes(m, bdf, "freeze")[0]
+        assert first.time >= m.marks["abandon"]
+        assert first.offset == pci.COMMAND and not first.value & pci.COMMAND_MASTER
+    # The slot of an ordinary device is switched off, the one above a running device is not.
+    if unplugged in bdfs:
+        assert [bool(slot_power_offs(m, port, "abandon")) for port in ports] == [False, True]
+    m.sh("echo 1 >/sys/bus/pci/rescan")
+    m.bind(unbound)
+    for name, bdf in zip(("nvme0", "nvme1", "nvme2"), bdfs):
+        see_ordinary(m, bdf)
+        owner = owners.pop(name)
+        see_no_faults(owner)
+        device, = owner.devices.values()
+        owner("session_retrieve", "S", owner.session)
+        assert owner.fails("retrieve", "S", device.tokens[0], device.file) == "ENODEV"
+        owner("retrieve", "S", IOMMUFD_TOKEN, "I")
+        owner("retrieve", "S", device.tokens[1], device.memory)
+        owner.finish()
+    take_over(owners["igb1"])
+    see_good_update(owners["igb1"])
 
 
-def test_reset_by_its_owner(small):
-    """Between retrieve and finish the device is its owner's to reset."""
-    owner, bdf = cross_running(small, "nvme0")
-    bind(owner, "nvme0")
-    small.mark("reset")
-    owner("vfio_reset", "Dnvme0")
-    assert len(small.resets(bdf, small.config(bdf), "reset")) == 1
-    owner.finish()
-
-
-def test_pinned(small):
-    """A preserved device cannot be attached to other page tables, or to none."""
-    owner = Owner(small)
-    owner.own("nvme0")
-    owner("ioas", "I", "B")
-    preserve_running(owner, "nvme0")
-    assert owner.fails("vfio_attach", "Dnvme0", "B") == "EBUSY"
-    assert owner.fails("vfio_detach", "Dnvme0") == "EBUSY"
-    owner("close", "S")
-    owner("vfio_attach", "Dnvme0", "B")
-    owner("vfio_detach", "Dnvme0")
-
-
-def test_sleeping_device_refuses_freeze(small):
-    """A device in a low-power state is not woken, and stops the update."""
+@pytest.mark.xfail(strict=True, reason="it is stopped, but not reset, and its next driver turns "
+                   "bus mastering on before it does that")
+def test_abandoned_at_work(small):
+    """What an abandoned device had under way does not go on when it gets another driver."""
     m = small
-    owner = Owner(m)
-    bdf, = owner.own("nvme0")
-    preserve_running(owner, "nvme0")
-    control = pci.capability(owner.worker.config("Dnvme0"), pci.CAP_PM) + PM_CONTROL
-    owner("cfg_write", "Dnvme0", control, 2, 3)
-    m.kexec_load()
+    owner = start_quiet(m, "nvme0")["nvme0"]
+    m.throttle("nvme0", 10)
+    owner("nvme_queue_mixed", owner.devices["nvme0"].driver, 0, 200 * BLOCKS_OF_COMMAND, SEED)
+    owner.preserve()
+    m.kexec()
+    load_vfio(m)
+    bdf = owner.devices["nvme0"].bdf
+    m.sh(f"echo {bdf} >/sys/bus/pci/devices/{bdf}/driver/unbind")
+    m.bind(bdf)
+    # That is when the driver has reset it.
+    m.sh(f"until [ -e /sys/bus/pci/devices/{bdf}/nvme/nvme*/nvme*n1 ]; do sleep 0.1; done")
+    see_no_faults(owner)
+
+
+def test_left_behind(start):
+    """What came in running and was not bound does not run on in the next kernel but one."""
+    m = start(topology=(Port(Nvme("nvme0")), Port(Switch("switch", Nvme("nvme1"), Igb("igb1")))))
+    owners = start_quiet(m, "nvme0", "nvme1", "igb1")
+    for owner in owners.values():
+        owner.preserve()
+    m.kexec()
+    goes_on = owners["igb1"]
+    take_over(goes_on)
+    goes_on.mark(goes_on.devices["igb1"])
+    owners["nvme0"].retrieve(bind=False)
+    bdfs = [m.bdf(name) for name in ("nvme0", "nvme1")]
+    assert {state(m, bdf) for bdf in bdfs} == {"incoming running"}
+    for bdf in bdfs:
+        assert mastering(m, bdf)
+        assert not writes(m, bdf, "freeze")
+    goes_on.preserve()
+    port, = bridges(m, bdfs[0])
+    m.kexec()
+    for place in (*bdfs, port):
+        assert not m.command_writes(place, "freeze", "kernel")[-1] & pci.COMMAND_MASTER
+    take_over(goes_on)
+    for name, bdf in zip(("nvme0", "nvme1"), bdfs):
+        see_ordinary(m, bdf)
+        see_no_faults(owners[name])
+    see_good_update(goes_on)
+
+
+def test_reset_by_its_owner(start):
+    """From bind on the device is its owner's to reset; the bus that it is on only after finish."""
+    m = start(topology=(*PAIR, NativeHotplug))
+    owners = start_each(m, "nvme0", "igb0")
+    for owner in owners.values():
+        owner.preserve()
+    m.kexec()
+    for owner in owners.values():
+        owner.retrieve()
+    owner, other = owners.values()
+    device, = owner.devices.values()
+    config = m.config(device.bdf)
+    port, = device.witness.bridges
+    assert owner.fails("vfio_hot_reset", device.file) == "EBUSY"
+    assert not writes(m, device.bdf, "freeze")
+    owner("vfio_reset", device.file)
+    assert len(m.resets(device.bdf, config, "freeze")) == 1
+    assert not m.bus_resets(port, "freeze")
+    assert states(owner) == {"incoming running"}
+    m.throttle(device.name, 0)
+    take_reset_device(owner, device)
+    owner.handover()
+    see_no_faults(owner)
+    assert owner.fails("vfio_hot_reset", device.file) == "EBUSY"
+    assert not m.bus_resets(port, "freeze")
+    owner.finish()
+    owner("vfio_hot_reset", device.file)
+    assert len(m.bus_resets(port, "freeze")) == 1
+    take_reset_device(owner, device)
+    other.handover()
+    other.finish()
+    see_good_update(other)
+
+
+def take_reset_device(owner, device):
+    """Start a drive anew after a reset and see that it works."""
+    owner("close", device.driver)
+    owner("nvme_start", device.driver, device.file, device.memory, device.iova)
+    owner("nvme_write", device.driver, 0, 64, 3)
+    owner("nvme_read_check", device.driver, 0, 64, 3)
+
+
+def refused(m, errno):
+    """See that a jump is refused with an error."""
     with pytest.raises(GuestError) as error:
         m.kexec_go()
-    assert error.value.errno == "EINVAL"
-    m.wait_console(f"{bdf}: Freeze failed! It is in a low-power state", "freeze")
-    assert not writes(m, bdf, "freeze", None)
-    owner("cfg_write", "Dnvme0", control, 2, 0)
-    m.kexec_go()
-    assert state(m, bdf) == "incoming running"
+    assert error.value.errno == errno
 
 
-def test_unfreeze(standard):
-    """When another file's freeze fails, a running device goes on and notices nothing."""
-    m = standard
-    owner = Owner(m)
-    first, second = owner.own("nvme0", "igb0")
-    owner.drive("nvme0")
-    owner.write("nvme0")
-    preserve_running(owner, "nvme0", "igb0")
+def test_freeze_refused(start):
+    """A device that sleeps or is being unbound stops the update; the others do not notice."""
+    m = start(topology=(*PAIR, Port(Nvme("nvme1"))))
+    owner, other = Running(m), Running(m, "other", session="other", first=5)
+    owner.open("nvme0", "igb0")
+    owner.start()
+    owner.preserve()
+    other.open("nvme1")
+    other.preserve(memory=False)
+    bdf = other.devices["nvme1"].bdf
+    assert states(owner) == {"outgoing running"} == {state(m, bdf)}
+    m.kexec_load()
+    control = pci.capability(other.worker.config("Dnvme1"), pci.CAP_PM) + PM_CONTROL
+    other("cfg_write", "Dnvme1", control, 2, D3HOT)
+    refused(m, "EINVAL")
+    assert not writes(m, bdf, "freeze"), "it was woken"
+    other("cfg_write", "Dnvme1", control, 2, 0)
     unbind = m.worker("unbind")
-    unbind.start("sh", f"echo {second} >/sys/bus/pci/drivers/vfio-pci/unbind")
+    unbind.start("sh", f"echo {bdf} >/sys/bus/pci/drivers/vfio-pci/unbind")
     m.sh("sleep 0.5")
-    m.kexec_load()
-    with pytest.raises(GuestError) as error:
-        m.kexec_go()
-    assert error.value.errno == "EAGAIN"
-    m.wait_console(f"{second}: Freeze failed! {re.escape('It is being unbound')}")
-    m.wait_console(f"{first}: live update: unfrozen, device runs on")
-    owner.check("nvme0")
-    assert not writes(m, first, "freeze", None)
-    owner("close", "Digb0")
-    owner("close", "S")
+    # The others are frozen by then, and come back.
+    refused(m, "EAGAIN")
+    m.mark("unfrozen")
+    assert not writes(m, bdf, "freeze", "unfrozen")
+    assert states(owner) == {"outgoing running"} == {state(m, bdf)}
+    other("close", "Dnvme1")
+    other("close", "S")
     unbind.wait()
+    assert state(m, bdf) == "none"
+    m.mark("undisturbed")
+    see_undisturbed(owner, "load", "undisturbed")
+    m.kexec_go()
+    take_over(owner)
+    see_good_update(owner)
