@@ -6,15 +6,22 @@ in the guest, whose clock goes by one nanosecond for every two instructions: wha
 that runs QEMU is doing does not count.
 """
 
+import re
+
 from . import Machine
 from .topology import SMALL
 
 IOVA = 0x10_0000_0000
 NVME_MEMORY = "8m"
 MORE_IOVA = 0x20_0000_0000
-STEPS = ("preserve memory", "preserve iommufd", "preserve device", "freeze to ready",
-         "retrieve iommufd", "retrieve device", "bind device", "retrieve memory",
+STEPS = ("preserve memory", "preserve iommufd", "preserve device", "frozen to jump",
+         "take the IOMMU over", "boot to init", "retrieve iommufd", "retrieve device", "bind device", "retrieve memory",
          "map again", "hand over", "finish")
+
+
+def moment(log, text):
+    """Return when the kernel said something, in µs since it began."""
+    return float(re.search(rf"\[ *(\d+\.\d+)\] .*{text}", log).group(1)) * 1e6
 
 
 def measure(machine, megabytes):
@@ -46,7 +53,11 @@ def measure(machine, megabytes):
     step("preserve iommufd", "preserve", "S", 3, "I")
     step("preserve device", "preserve", "S", 4, "D")
     machine.kexec()
-    took["freeze to ready"] = (machine.marks["ready"] - machine.marks["freeze"]) * 1e6
+    log = machine.console_text("freeze")
+    took["frozen to jump"] = moment(log, "stays on for") - moment(log, "frozen, running mode")
+    took["take the IOMMU over"] = moment(log, "attached to the page table") \
+        - moment(log, "translation stays on")
+    took["boot to init"] = moment(log, "Run /init")
     owner("session_retrieve", "S", "cost")
     step("retrieve iommufd", "retrieve", "S", 3, "I")
     step("retrieve device", "retrieve", "S", 4, "D")
@@ -67,9 +78,8 @@ def table(sizes, kernel, next_kernel):
     """Measure with each of these sizes, in MiB; yields the lines of a table."""
     columns = []
     for size in sizes:
-        with Machine(f"cost-{size}", kernel, next_kernel, topology=SMALL, icount=True, smp=1,
-                     memory=f"{size * 2 + 768}M") as machine:
-            machine.boot()
+        with Machine(f"cost-{size}", kernel, next_kernel, topology=SMALL, icount=True,
+                     memory=f"{max(sizes) * 2 + 768}M") as machine:
             columns.append(measure(machine, size))
     yield "| µs | " + " | ".join(f"{size} MiB" for size in sizes) + " |"
     yield "| --- |" + " --- |" * len(sizes)
