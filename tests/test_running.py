@@ -62,7 +62,6 @@ def test_update(start, mode):
     assert m.kmemleak() == ""
 
 
-@pytest.mark.core("builtin")
 def test_handover_under_load(start):
     """Page tables are replaced while the devices do as much DMA as they can: no fault."""
     m = start(topology=PAIR)
@@ -102,7 +101,6 @@ def test_handover_under_load(start):
     owner.finish()
 
 
-@pytest.mark.core("builtin")
 def test_memory_pressure(start, kernels):
     """The incoming kernel has no memory to spare: neither it nor the devices see a wrong byte."""
     m = start(topology=PAIR, memory=None if kernels == "debug" else "640M")
@@ -289,7 +287,6 @@ def refused(m, errno):
     assert error.value.errno == errno
 
 
-@pytest.mark.core("builtin")
 def test_abort_after_freeze(start):
     """A jump that fails leaves running devices undisturbed, and can be tried again."""
     m = start(topology=(*PAIR, Port(Igb("igb1"))))

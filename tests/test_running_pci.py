@@ -282,8 +282,6 @@ def test_abandoned(start, kernels):
     see_good_update(owners["igb1"])
 
 
-@pytest.mark.xfail(strict=True, reason="it is stopped, but not reset, and its next driver turns "
-                   "bus mastering on before it does that")
 def test_abandoned_at_work(small):
     """What an abandoned device had under way does not go on when it gets another driver."""
     m = small

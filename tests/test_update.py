@@ -55,7 +55,6 @@ def test_update(standard):
     assert m.kmemleak() == ""
 
 
-@pytest.mark.core("builtin")
 def test_traces(standard):
     """Seen from outside: what happened to devices and bridges at freeze, jump and boot."""
     m = standard
@@ -89,7 +88,7 @@ def test_traces(standard):
         assert not m.command_writes(bdf, "freeze", "kernel")[-1] & pci.COMMAND_MASTER
 
 
-@pytest.mark.core
+@pytest.mark.core("builtin")
 def test_user_space_that_does_not_stop(small):
     """A process that turns bus mastering on without a pause cannot do so after freeze."""
     owner = Owner(small)
@@ -275,7 +274,6 @@ def test_never_retrieved(small):
     assert small.driver(bdf) == "nvme"
 
 
-@pytest.mark.core("builtin")
 def test_three_updates(standard):
     """The retrieved file is preserved again, and again; the device keeps its data."""
     owner = Owner(standard)

@@ -52,6 +52,7 @@
 #include <linux/io.h>
 #include <linux/iommu.h>
 #include <linux/iommu_liveupdate.h>
+#include <linux/kexec.h>
 #include <linux/kexec_handover.h>
 #include <linux/kho/abi/pci.h>
 #include <linux/liveupdate.h>
@@ -695,20 +696,42 @@ void pci_liveupdate_setup_device(struct pci_dev *pdev)
 	pci_liveupdate_put_incoming();
 }
 
+/* Make it forget what it was doing; what is not there any more does not. */
+static int pci_liveupdate_reset(struct pci_dev *pdev)
+{
+	int ret;
+
+	if (!pci_device_is_present(pdev))
+		return 0;
+
+	pci_save_state(pdev);
+	if (!pci_wait_for_pending_transaction(pdev))
+		pci_warn(pdev, "live update: transactions still pending, resetting anyway\n");
+	ret = __pci_reset_function_locked(pdev);
+	pci_restore_state(pdev);
+
+	return ret;
+}
+
 /**
  * pci_liveupdate_abandon() - A device will not be taken over
  * @pdev: Device that lost its driver, never got it, could not be opened, is being
  *        removed, or sees its kernel go.
  *
  * If it came in running, there is nobody left who would take it over: its bus
- * mastering is turned off, and it is not known any more should it be found again.
+ * mastering is turned off, it is reset, so that the next driver does not set its
+ * old work going again, and it is not known any more should it be found again. A
+ * device that cannot be reset is nobody's until the next boot: its IOMMU group
+ * stays with the live update.
  *
- * Context: Process context, may sleep. Takes pci_liveupdate_lock.
+ * Context: Process context, may sleep. The caller holds the device lock. Takes
+ * pci_liveupdate_lock.
  */
 void pci_liveupdate_abandon(struct pci_dev *pdev)
 {
 	struct pci_dev_ser *entry;
 	struct pci_ser *ser;
+	int ret;
 
 	if (pci_liveupdate_incoming(pdev) != PCI_LIVEUPDATE_RUNNING)
 		return;
@@ -725,8 +748,12 @@ void pci_liveupdate_abandon(struct pci_dev *pdev)
 	if (ser)
 		pci_liveupdate_put_incoming();
 
-	/* Its IOMMU group is anybody's now */
-	iommu_liveupdate_release(&pdev->dev);
+	ret = pci_liveupdate_reset(pdev);
+	if (ret)
+		pci_err(pdev, "live update: cannot be reset, and belongs to nobody until the next boot (%pe)\n",
+			ERR_PTR(ret));
+	else
+		iommu_liveupdate_release(&pdev->dev);
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_abandon);
 
@@ -832,6 +859,8 @@ bool pci_liveupdate_shutdown(struct pci_dev *pdev)
 	if (state == PCI_LIVEUPDATE_BRIDGE || state == PCI_LIVEUPDATE_RUNNING)
 		return true;
 
+	if (kexec_in_progress)
+		pci_liveupdate_abandon(pdev);
 	pci_liveupdate_set_read_only(pdev, false);
 
 	return false;
