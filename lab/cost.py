@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What each step of an update costs, by a clock that counts the guest's instructions.
 
-A drive has its DMA memory in a page table that maps more and more memory besides. Each step is timed
-in the guest, whose clock goes by one nanosecond for every two instructions: what else the machine
-that runs QEMU is doing does not count.
+A drive has its DMA memory in a page table that maps more and more memory besides. Each step is
+timed in the guest, whose clock goes by two nanoseconds with every instruction: what else the
+machine that runs QEMU is doing does not count.
 """
 
 import re
@@ -15,8 +15,8 @@ IOVA = 0x10_0000_0000
 NVME_MEMORY = "8m"
 MORE_IOVA = 0x20_0000_0000
 STEPS = ("preserve memory", "preserve iommufd", "preserve device", "frozen to jump",
-         "take the IOMMU over", "boot to init", "retrieve iommufd", "retrieve device", "bind device", "retrieve memory",
-         "map again", "hand over", "finish")
+         "take the IOMMU over", "boot to init", "retrieve iommufd", "retrieve device",
+         "bind device", "retrieve memory", "map again", "hand over", "finish")
 
 
 def moment(log, text):

@@ -840,7 +840,7 @@ const struct iommu_unit_ser *iommu_liveupdate_outgoing_unit(u64 id)
 }
 
 /**
- * iommu_liveupdate_for_each_outgoing() - Go through the devices of a unit
+ * iommu_liveupdate_walk_outgoing() - Go through the devices of a unit
  * @unit: What iommu_liveupdate_outgoing_unit() returned.
  * @fn:   Called for every preserved device that @unit translates for, with its
  *        entry in the list, that of its page table, and @data.
@@ -848,8 +848,8 @@ const struct iommu_unit_ser *iommu_liveupdate_outgoing_unit(u64 id)
  *
  * Context: At the jump, when nothing else runs.
  */
-void iommu_liveupdate_for_each_outgoing(const struct iommu_unit_ser *unit,
-					iommu_liveupdate_fn_t fn, void *data)
+void iommu_liveupdate_walk_outgoing(const struct iommu_unit_ser *unit,
+				    iommu_liveupdate_fn_t fn, void *data)
 {
 	const struct iommu_ser *ser = iommu_liveupdate_outgoing;
 

@@ -102,8 +102,8 @@ bool iommu_liveupdate_incoming_device(struct device *dev,
 				      struct iommu_dev_ser *entry);
 void iommu_liveupdate_drop_device(struct device *dev);
 const struct iommu_unit_ser *iommu_liveupdate_outgoing_unit(u64 id);
-void iommu_liveupdate_for_each_outgoing(const struct iommu_unit_ser *unit,
-					iommu_liveupdate_fn_t fn, void *data);
+void iommu_liveupdate_walk_outgoing(const struct iommu_unit_ser *unit,
+				    iommu_liveupdate_fn_t fn, void *data);
 
 #else
 

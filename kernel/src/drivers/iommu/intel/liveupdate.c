@@ -356,7 +356,7 @@ bool intel_liveupdate_shutdown(struct intel_iommu *iommu)
 		return false;
 
 	fill.root = unit->root;
-	iommu_liveupdate_for_each_outgoing(unit, handover_fill_device, &fill);
+	iommu_liveupdate_walk_outgoing(unit, handover_fill_device, &fill);
 
 	root = phys_to_virt(unit->root);
 	__iommu_flush_cache(iommu, root, VTD_PAGE_SIZE);
