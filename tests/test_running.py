@@ -254,6 +254,14 @@ def test_any_order_of_retrieval(start):
     see_good_update(owner)
 
 
+def pins(m):
+    """Return how many pins there are on pages, for all devices."""
+    # What the processors count by themselves is added up once in a second.
+    lines = m.sh("sleep 3; grep nr_foll_pin /proc/vmstat").splitlines()
+    counts = dict(line.split() for line in lines)
+    return int(counts["nr_foll_pin_acquired"]) - int(counts["nr_foll_pin_released"])
+
+
 def test_five_updates(start):
     """Five updates in a row, under work that never ends: nothing is lost, no page leaks."""
     m = start(topology=PAIR)
@@ -278,6 +286,9 @@ def test_five_updates(start):
     see_nothing_lost(owner.settle(), least=200)
     # The kernels take turns, and each has a total of its own.
     assert len(set(totals[::2])) == 1 and len(set(totals[1::2])) == 1, f"MemTotal: {totals} KiB"
+    assert pins(m) > 0
+    owner.worker.kill()
+    assert pins(m) == 0, "pages stay pinned for devices that are closed"
 
 
 def refused(m, errno):
