@@ -6,7 +6,7 @@ import pytest
 from conftest import MODES
 from lab import GuestError, Igb, Nvme, Port, vtd
 from lab.running import BLOCKS_OF_COMMAND, SEED, Running
-from update import (BOTH_MODES, INCOMING, OUTGOING, PAIR, REASON_NONE, RUNNING, Owner,
+from update import (BOTH_MODES, INCOMING, OUTGOING, PAIR, REASON_NONE, RUNNING, Owner, at_work,
                     bridge_states, feature, see_busy, see_dma, see_good_update,
                     see_no_faults, see_nothing_lost, see_undisturbed, states, take_over)
 
@@ -64,10 +64,7 @@ def test_update(start, mode):
 
 def test_handover_under_load(start):
     """Page tables are replaced while the devices do as much DMA as they can: no fault."""
-    m = start(topology=PAIR)
-    owner = Running(m)
-    owner.open(*BOTH)
-    owner.start()
+    m, owner = at_work(start, *BOTH)
     owner.preserve()
     m.kexec()
     owner.retrieve()
@@ -236,10 +233,7 @@ def test_devices_that_share(standard):
 
 def test_any_order_of_retrieval(start):
     """The files of a session come back in any order, and the same file if asked for twice."""
-    m = start(topology=PAIR)
-    owner = Running(m)
-    owner.open(*BOTH)
-    owner.start()
+    m, owner = at_work(start, *BOTH)
     owner.preserve()
     m.kexec()
     owner.retrieve(("devices", "iommufd", "memory"), bind=False)
@@ -264,10 +258,7 @@ def pins(m):
 
 def test_five_updates(start):
     """Five updates in a row, under work that never ends: nothing is lost, no page leaks."""
-    m = start(topology=PAIR)
-    owner = Running(m)
-    owner.open(*BOTH)
-    owner.start()
+    m, owner = at_work(start, *BOTH)
     totals = []
     for update in range(5):
         owner.preserve()
@@ -331,10 +322,7 @@ def test_abort_after_freeze(start):
 
 def test_session_closed(start):
     """Without its session an owner can change its mappings again, and preserve them again."""
-    m = start(topology=PAIR)
-    owner = Running(m)
-    owner.open(*BOTH)
-    owner.start()
+    m, owner = at_work(start, *BOTH)
     for _ in range(2):
         owner.preserve()
         assert states(owner) == {"outgoing running"}
@@ -353,10 +341,7 @@ def test_session_closed(start):
 
 def test_owner_killed(start):
     """When the owner is killed its devices are stopped and free, and no DMA goes astray."""
-    m = start(topology=PAIR)
-    owner = Running(m)
-    owner.open(*BOTH)
-    owner.start()
+    m, owner = at_work(start, *BOTH)
     owner.preserve()
     configs = {device.bdf: m.config(device.bdf) for device in owner.devices.values()}
     entries = {bdf: vtd.Tables(m).entry(bdf) for bdf in configs}
@@ -379,10 +364,7 @@ def test_owner_killed(start):
 
 def test_owner_killed_after_retrieve(start):
     """When the new owner dies before handover, the session can be retrieved by another."""
-    m = start(topology=PAIR)
-    owner = Running(m)
-    owner.open(*BOTH)
-    owner.start()
+    m, owner = at_work(start, *BOTH)
     owner.preserve()
     m.kexec()
     owner.retrieve()

@@ -8,8 +8,8 @@ import pytest
 from conftest import IOVA
 from lab import GuestError, MachineError, vtd
 from lab.running import IOMMUFD_TOKEN, Running
-from update import (PAIR, Owner, load_vfio, see_good_update, see_nothing_lost, see_undisturbed,
-                    state, states, take_over)
+from update import (PAIR, Owner, at_work, load_vfio, see_good_update, see_nothing_lost,
+                    see_undisturbed, state, states, take_over)
 
 BOTH = ("nvme0", "igb0")
 IGB_STATISTICS = 0x4000
@@ -280,10 +280,7 @@ def test_bar_of_an_idle_device(start):
 
 def test_bar_of_another_device(start):
     """A page table may map the BAR of a device that is preserved in running mode, too."""
-    m = start(topology=PAIR)
-    owner = Running(m)
-    owner.open(*BOTH)
-    owner.start()
+    m, owner = at_work(start, *BOTH)
     bar = map_bar(owner)
     owner.preserve()
     assert states(owner) == {"outgoing running"}
@@ -305,10 +302,7 @@ def test_bar_of_another_device(start):
 
 def test_other_iommufd(start):
     """A device that was retrieved goes with the iommufd that it came with, and no other."""
-    m = start(topology=PAIR)
-    owner = Running(m)
-    owner.open(*BOTH)
-    owner.start()
+    m, owner = at_work(start, *BOTH)
     owner.preserve()
     m.kexec()
     # Before it is retrieved nobody has the device, nor its page table.
@@ -333,10 +327,7 @@ def test_other_iommufd(start):
 
 def test_detached(start):
     """A device that is detached from its restored page table does no more DMA; that is all."""
-    m = start(topology=PAIR)
-    owner = Running(m)
-    owner.open(*BOTH)
-    owner.start()
+    m, owner = at_work(start, *BOTH)
     owner.preserve()
     m.kexec()
     owner.retrieve()
@@ -360,10 +351,7 @@ def test_detached(start):
 @pytest.mark.parametrize("missing", ["iommufd", "memory"])
 def test_never_retrieved(start, missing):
     """What a running device needs cannot be finished away while nobody has taken it over."""
-    m = start(topology=PAIR)
-    owner = Running(m)
-    owner.open("nvme0")
-    owner.start()
+    m, owner = at_work(start, "nvme0")
     owner.preserve()
     m.kexec()
     owner.retrieve([what for what in ("memory", "iommufd", "devices") if what != missing],
@@ -405,10 +393,7 @@ def test_idle_neighbour(start):
 ], ids=["no-live-update", "no-iommu", "other-mode"])
 def test_kernel_that_cannot_take_over(start, append, scalable, why):
     """A kernel that cannot take a running device over stops before it can do harm."""
-    m = start(topology=PAIR, scalable=scalable)
-    owner = Running(m)
-    owner.open("nvme0")
-    owner.start()
+    m, owner = at_work(start, "nvme0", scalable=scalable)
     owner.preserve()
     m.expect_splat("Kernel panic|Call Trace|live update")
     m.kexec_load(append)

@@ -3,6 +3,7 @@
 
 from conftest import IGB_MEMORY, IOVA, NVME_MEMORY
 from lab import Igb, Nvme, Port
+from lab.running import Running
 
 # A drive and a network controller, each below a root port.
 PAIR = (Port(Nvme("nvme0")), Port(Igb("igb0")))
@@ -149,6 +150,15 @@ def cross(machine, *devices, **options):
 
 
 # --- devices that go on with their DMA: lab.running.Running ---
+
+def at_work(start, *names, **options):
+    """Start a machine (topology PAIR), and devices at work in it; returns it and their owner."""
+    machine = start(topology=PAIR, **options)
+    owner = Running(machine)
+    owner.open(*names)
+    owner.start()
+    return machine, owner
+
 
 def states(owner):
     """Return what the liveupdate attributes of an owner's devices say."""
