@@ -28,8 +28,8 @@
  * A device in running mode is not to be touched on its way, from the driver's
  * freeze to its opening in the next kernel, and nor are the bridges: see
  * liveupdate_config.c. Should it lose its driver before it is opened, or be
- * removed, or should its file be finished without, its bus mastering is turned
- * off, and it is an ordinary device from then on.
+ * removed, its bus mastering is turned off and it is reset, and it is an ordinary
+ * device from then on.
  *
  * What a device goes through is shown in its ``liveupdate`` attribute in sysfs,
  * see Documentation/ABI/testing/sysfs-bus-pci-liveupdate.

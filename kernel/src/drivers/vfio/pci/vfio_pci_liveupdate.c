@@ -52,9 +52,9 @@
  *   running mode the one that the previous kernel has saved.
  *
  * finish
- *   The device is like any other again. Before retrieve, finish is refused. A
- *   running device whose file was not bound until now is stopped: its bus
- *   mastering is turned off. So it is when it loses vfio-pci before retrieve.
+ *   The device is like any other again. Before retrieve, finish is refused. So
+ *   it is while a running device uses its restored page table, which iommufd
+ *   sees to. One that loses vfio-pci before it is opened is stopped and reset.
  *
  * Locking: the device set's lock guards opening, closing and freezing a device
  * and vdev->liveupdate_ser; vfio_pci_liveupdate_lock guards the list of
