@@ -83,15 +83,17 @@ struct iommufd_hwpt_restored {
  * @ser:   What crosses.
  * @bars:  Devices that have BARs in them: &struct pci_dev with a reference, by
  *         their addresses.
- * @count: Number of its marked HWPTs that are preserved.
+ * @marked: Number of its marked HWPTs.
+ * @count: How many of them, from the first, are preserved.
  * @hwpts: They, each with a reference.
  */
 struct iommufd_liveupdate {
 	struct iommufd_ctx *ictx;
 	struct iommufd_ser *ser;
 	struct xarray bars;
+	u32 marked;
 	u32 count;
-	struct iommufd_hwpt_paging *hwpts[];
+	struct iommufd_hwpt_paging *hwpts[IOMMUFD_SER_MAX_HWPTS];
 };
 
 void iommufd_liveupdate_init_ctx(struct iommufd_ctx *ictx)
@@ -387,7 +389,7 @@ static int iommufd_liveupdate_preserve_hwpt(struct iommufd_liveupdate *lu,
 	}
 
 	ser->token = hwpt->liveupdate_token;
-	lu->hwpts[lu->count++] = hwpt;
+	lu->count++;
 
 	return 0;
 }
@@ -402,7 +404,6 @@ static void iommufd_liveupdate_unpreserve_all(struct iommufd_liveupdate *lu)
 		down_write(&iopt->iova_rwsem);
 		iopt->liveupdate_users--;
 		up_write(&iopt->iova_rwsem);
-		iommufd_hw_pagetable_put(lu->ictx, &hwpt->common);
 	}
 }
 
@@ -414,63 +415,70 @@ static void iommufd_liveupdate_free(struct iommufd_liveupdate *lu)
 	xa_for_each(&lu->bars, index, pdev)
 		pci_dev_put(pdev);
 	xa_destroy(&lu->bars);
+	while (lu->marked)
+		iommufd_hw_pagetable_put(lu->ictx,
+					 &lu->hwpts[--lu->marked]->common);
 	kho_unpreserve_free(lu->ser);
 	kfree(lu);
 }
 
-/* The marked HWPTs, each with a reference that keeps it from being destroyed */
-static u32 iommufd_liveupdate_get_marked(struct iommufd_ctx *ictx,
-					 struct iommufd_hwpt_paging **hwpts)
+/* Take the marked HWPTs, each with a reference that keeps it from being destroyed */
+static int iommufd_liveupdate_get_marked(struct iommufd_liveupdate *lu)
 {
 	struct iommufd_hwpt_paging *hwpt;
 	struct iommufd_object *obj;
 	unsigned long index;
-	u32 count = 0;
+	bool full = false;
 
-	xa_lock(&ictx->objects);
-	xa_for_each(&ictx->objects, index, obj) {
+	xa_lock(&lu->ictx->objects);
+	xa_for_each(&lu->ictx->objects, index, obj) {
 		if (obj->type != IOMMUFD_OBJ_HWPT_PAGING)
 			continue;
 		hwpt = container_of(obj, struct iommufd_hwpt_paging, common.obj);
-		if (!hwpt->liveupdate_marked || count > IOMMUFD_SER_MAX_HWPTS)
+		if (!hwpt->liveupdate_marked)
 			continue;
-		if (hwpts && count < IOMMUFD_SER_MAX_HWPTS) {
-			refcount_inc(&obj->users);
-			hwpts[count] = hwpt;
-		}
-		count++;
+		full = lu->marked == IOMMUFD_SER_MAX_HWPTS;
+		if (full)
+			break;
+		refcount_inc(&obj->users);
+		lu->hwpts[lu->marked++] = hwpt;
 	}
-	xa_unlock(&ictx->objects);
+	xa_unlock(&lu->ictx->objects);
 
-	return count;
+	if (lu->marked && !full)
+		return 0;
+
+	pr_warn("an iommufd cannot be preserved: it has %s marked page tables (%pe)\n",
+		full ? "too many" : "no", ERR_PTR(-EINVAL));
+
+	return -EINVAL;
 }
 
 static int iommufd_liveupdate_preserve_marked(struct iommufd_liveupdate *lu,
 					      const struct luo_file_set *files)
 {
-	struct iommufd_hwpt_paging **hwpts;
-	u32 count, i;
-	int ret = 0;
+	struct iommufd_ser *ser;
+	int ret;
 
-	hwpts = kcalloc(IOMMUFD_SER_MAX_HWPTS, sizeof(*hwpts), GFP_KERNEL);
-	if (!hwpts)
-		return -ENOMEM;
+	ret = iommufd_liveupdate_get_marked(lu);
+	if (ret)
+		return ret;
 
-	count = iommufd_liveupdate_get_marked(lu->ictx, hwpts);
-	/* None is marked while we hold the lock, so @lu has room for them */
-	for (i = 0; i < count && !ret; i++)
-		ret = iommufd_liveupdate_preserve_hwpt(lu, hwpts[i], files);
-	if (ret) {
-		/* Those that were not preserved still have their reference */
-		for (i = lu->count; i < count; i++)
-			iommufd_hw_pagetable_put(lu->ictx, &hwpts[i]->common);
-		iommufd_liveupdate_unpreserve_all(lu);
+	ser = kho_alloc_preserve(struct_size(ser, hwpts, lu->marked));
+	if (IS_ERR(ser))
+		return PTR_ERR(ser);
+	lu->ser = ser;
+
+	for (u32 i = 0; i < lu->marked; i++) {
+		ret = iommufd_liveupdate_preserve_hwpt(lu, lu->hwpts[i], files);
+		if (ret) {
+			iommufd_liveupdate_unpreserve_all(lu);
+			return ret;
+		}
 	}
-	kfree(hwpts);
-	lu->ser->count = lu->count;
+	ser->count = lu->count;
 
-	/* What was marked when they were counted was destroyed meanwhile */
-	return ret ?: lu->count ? 0 : -EINVAL;
+	return 0;
 }
 
 static bool iommufd_liveupdate_can_preserve(struct liveupdate_file_handler *fh,
@@ -489,29 +497,15 @@ static int iommufd_liveupdate_preserve(struct liveupdate_file_op_args *args)
 {
 	struct iommufd_ctx *ictx = args->file->private_data;
 	struct iommufd_liveupdate *lu;
-	u32 count;
 	int ret;
 
 	guard(mutex)(&ictx->liveupdate.lock);
 
-	count = iommufd_liveupdate_get_marked(ictx, NULL);
-	if (!count || count > IOMMUFD_SER_MAX_HWPTS) {
-		pr_warn("an iommufd cannot be preserved: it has %s marked page tables (%pe)\n",
-			count ? "too many" : "no", ERR_PTR(-EINVAL));
-		return -EINVAL;
-	}
-
-	lu = kzalloc_flex(*lu, hwpts, count);
+	lu = kzalloc_obj(*lu);
 	if (!lu)
 		return -ENOMEM;
 	lu->ictx = ictx;
 	xa_init(&lu->bars);
-	lu->ser = kho_alloc_preserve(struct_size(lu->ser, hwpts, count));
-	if (IS_ERR(lu->ser)) {
-		ret = PTR_ERR(lu->ser);
-		kfree(lu);
-		return ret;
-	}
 
 	ret = iommufd_liveupdate_preserve_marked(lu, args->files);
 	if (ret) {
