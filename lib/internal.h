@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the files of the library share, and nobody else sees.
+ */
+#ifndef LU_INTERNAL_H
+#define LU_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "libliveupdate.h"
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+int lu_ioctl(int fd, unsigned long request, void *arg);
+int lu_open_file(const char *path);
+void lu_bdf_write(char text[LU_BDF_SIZE], uint32_t segment, uint16_t bdf);
+int lu_bdf_parse(const char *text, uint32_t *segment, uint16_t *bdf);
+
+#endif /* LU_INTERNAL_H */

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Preserving a set: all of it, or nothing.
+ *
+ * The kernel looks for memory when an iommufd is preserved, and for the iommufd's
+ * page tables when a device is: so memory comes first, devices last. It has no
+ * call that takes one file out of a session: closing the session is the way back.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "set.h"
+
+/* A page table without a device is gone in the next kernel. */
+static bool has_device(const struct lu_set *set, uint32_t hwpt)
+{
+	for (uint32_t i = 0; i < set->count; i++)
+		if (set->recs[i].kind == LU_DEVICE &&
+		    set->recs[i].parent == (int32_t)hwpt)
+			return true;
+	return false;
+}
+
+/* Is a member as the set says? Memory may have another size by now. */
+static int check_member(struct lu_set *set, uint32_t i)
+{
+	struct lu_record *rec = &set->recs[i];
+	struct stat st;
+
+	if (rec->kind == LU_MEMORY) {
+		if (fstat(set->items[i].fd, &st))
+			return -errno;
+		rec->length = st.st_size;
+	}
+	if (rec->kind == LU_HWPT && !has_device(set, i))
+		return -EINVAL;
+	return lu_record_check(set->recs, i);
+}
+
+static int check_members(struct lu_set *set)
+{
+	for (uint32_t i = 0; i < set->count; i++) {
+		int ret = check_member(set, i);
+
+		if (ret)
+			return lu_set_fail(set, i, ret);
+	}
+	return set->count ? 0 : -EINVAL;
+}
+
+/* The iommufd that an HWPT is in. */
+static int hwpt_iommufd(const struct lu_set *set, uint32_t i)
+{
+	const struct lu_record *ioas = &set->recs[set->recs[i].parent];
+
+	return set->items[ioas->parent].fd;
+}
+
+static int mark_hwpts(struct lu_set *set)
+{
+	for (uint32_t i = 0; i < set->count; i++) {
+		struct lu_item *item = &set->items[i];
+		int ret;
+
+		if (set->recs[i].kind != LU_HWPT)
+			continue;
+		ret = lu_hwpt_mark(hwpt_iommufd(set, i), item->id,
+				   set->recs[i].token);
+		if (ret)
+			return lu_set_fail(set, i, ret);
+		item->marked = true;
+	}
+	return 0;
+}
+
+/* -EBUSY while somebody else has the session; a page table may be gone. */
+static int unmark_hwpts(struct lu_set *set)
+{
+	for (uint32_t i = 0; i < set->count; i++) {
+		struct lu_item *item = &set->items[i];
+
+		if (!item->marked)
+			continue;
+		if (lu_hwpt_unmark(hwpt_iommufd(set, i), item->id,
+				   set->recs[i].token) == -EBUSY)
+			return -EBUSY;
+		item->marked = false;
+	}
+	return 0;
+}
+
+/* Write all of a buffer to a new memfd; returns it. */
+static int memfd_of(const void *buf, size_t size)
+{
+	int fd = memfd_create("liveupdate-manifest", MFD_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = write(fd, buf, size);
+	if (n == (ssize_t)size)
+		return fd;
+	n = n < 0 ? -errno : -EIO;
+	close(fd);
+	return n;
+}
+
+/* The session keeps the manifest's file. */
+static int preserve_manifest(struct lu_set *set)
+{
+	size_t size = lu_manifest_size(set->count);
+	void *buf = malloc(size);
+	int fd, ret;
+
+	if (!buf)
+		return -ENOMEM;
+	lu_manifest_write(buf, set->recs, set->count);
+	fd = memfd_of(buf, size);
+	free(buf);
+	if (fd < 0)
+		return fd;
+	ret = lu_session_preserve(set->session, fd, LU_MANIFEST_TOKEN);
+	close(fd);
+	return ret;
+}
+
+/* Is a device that was just preserved in the mode that it was added for? */
+static int check_mode(const struct lu_set *set, uint32_t i)
+{
+	struct lu_device_state state;
+	int ret = lu_device_query(set->items[i].fd, &state);
+
+	if (ret)
+		return ret;
+	return state.mode == lu_set_mode(set, &set->recs[i]) ? 0 : -EPROTOTYPE;
+}
+
+/* Preserve the members of a kind; an iommufd without a token stays here. */
+static int preserve_kind(struct lu_set *set, uint32_t kind)
+{
+	for (uint32_t i = 0; i < set->count; i++) {
+		const struct lu_record *rec = &set->recs[i];
+		int ret;
+
+		if (rec->kind != kind || !rec->token)
+			continue;
+		ret = lu_session_preserve(set->session, set->items[i].fd,
+					  rec->token);
+		if (!ret && kind == LU_DEVICE)
+			ret = check_mode(set, i);
+		if (ret)
+			return lu_set_fail(set, i, ret);
+	}
+	return 0;
+}
+
+int lu_set_preserve(struct lu_set *set, int luo, const char *session)
+{
+	int ret = lu_set_begin(set, LU_LOCAL, -EBUSY);
+
+	if (!ret)
+		ret = check_members(set);
+	if (ret)
+		return ret;
+	ret = lu_session_create(luo, session);
+	if (ret < 0)
+		return ret;
+	set->session = ret;
+	ret = mark_hwpts(set);
+	if (!ret)
+		ret = preserve_manifest(set);
+	if (!ret)
+		ret = preserve_kind(set, LU_MEMORY);
+	if (!ret)
+		ret = preserve_kind(set, LU_IOMMUFD);
+	if (!ret)
+		ret = preserve_kind(set, LU_DEVICE);
+	if (!ret) {
+		set->stage = LU_PRESERVED;
+		return set->session;
+	}
+	lu_set_close_session(set);
+	unmark_hwpts(set);
+	return ret;
+}
+
+int lu_set_unpreserve(struct lu_set *set)
+{
+	int ret = lu_set_begin(set, LU_PRESERVED, -EINVAL);
+
+	if (ret)
+		return ret;
+	lu_set_close_session(set);
+	ret = unmark_hwpts(set);
+	if (!ret)
+		set->stage = LU_LOCAL;
+	return ret;
+}
