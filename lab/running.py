@@ -15,6 +15,9 @@ in the next kernel takes them over and puts page tables of its own in the place 
     before.handover()
     before.finish()
     print(before.settle())
+
+Running takes each step by itself, as a test of one of them needs it. RunningSet does the same as
+a program would that has libliveupdate: all of a step in one call, and nothing to remember.
 """
 
 from dataclasses import dataclass
@@ -280,3 +283,55 @@ class Running:
         return {device.name: timeline.completions(events, device.queue) if device.kind == "nvme"
                 else timeline.frames(events, device.iova, device.size)
                 for device in self.devices.values()}
+
+
+class RunningSet(Running):
+    """A process that has all that it takes along in a set of libliveupdate, P."""
+
+    def open(self, *names, shared=False, marked=False):
+        """Open devices, each attached to a page table of its own, which the set will mark."""
+        super().open(*names, shared=shared, marked=marked)
+
+    def describe(self):
+        """Make the set: what there is, and what is mapped where."""
+        self("set_new", "P")
+        self("set_iommufd", "P", "I")
+        self("set_ioas", "P", "A", "I")
+        made = set()
+        for device in self.devices.values():
+            self("set_memory", "P", device.memory)
+            self("set_map", "P", "A", device.memory, 0, device.size, device.iova)
+            if device.hwpt not in made:
+                self("set_hwpt", "P", device.hwpt, "A")
+            made.add(device.hwpt)
+            self("set_device", "P", device.file, device.hwpt)
+
+    def preserve(self):
+        """Preserve all of it in a session; a set that was taken over is there already."""
+        if "P" not in self.worker.objects():
+            self.describe()
+        self("set_preserve", "P", self.session)
+
+    def unpreserve(self):
+        """Let it all be as before."""
+        self("set_unpreserve", "P")
+
+    def retrieve(self):
+        """Take everything out of the session, and have the devices where they were."""
+        self("session_retrieve", "S", self.session)
+        self("set_open", "P", "S")
+        self("close", "S")
+        self("set_retrieve", "P")
+        for device in self.devices.values():
+            self("set_get", "P", device.memory)
+            self("set_get", "P", device.file)
+        self.adopt()
+
+    def handover(self):
+        """Put new page tables in the place of the restored ones."""
+        self("set_handover", "P")
+        self.machine.mark("handover")
+
+    def finish(self):
+        """Finish the session."""
+        self("set_finish", "P")

@@ -457,6 +457,7 @@ struct lu_set;
  * @bar: mapping of a device: which BAR
  * @bdf: device: its PCI address
  * @flags: mapping: LU_MAP_READ, LU_MAP_WRITE
+ * @token: memory, iommufd, device: in the session; HWPT: its mark; 0 for none
  * @offset: mapping: first byte in the file or BAR
  * @length: memory, mapping: bytes
  * @iova: mapping: where the devices see it
@@ -474,6 +475,7 @@ struct lu_member {
 	uint32_t bar;
 	char bdf[LU_BDF_SIZE];
 	uint32_t flags;
+	uint64_t token;
 	uint64_t offset;
 	uint64_t length;
 	uint64_t iova;

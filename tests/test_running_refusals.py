@@ -107,7 +107,7 @@ def test_page_tables_that_cannot_go_along(start):
     made = []
     for name, flags in (("parent", NEST_PARENT), ("dirty", DIRTY_TRACKING), ("pasid", PASID)):
         try:
-            owner("hwpt_alloc", "I", "Dnvme0", "A", name, flags)
+            owner("hwpt_alloc_raw", "I", "Dnvme0", "A", name, flags)
         except GuestError as error:
             # What this IOMMU does not have cannot be marked either.
             assert error.errno == "EOPNOTSUPP", name

@@ -151,10 +151,10 @@ def cross(machine, *devices, **options):
 
 # --- devices that go on with their DMA: lab.running.Running ---
 
-def at_work(start, *names, **options):
+def at_work(start, *names, owner=Running, **options):
     """Start a machine (topology PAIR), and devices at work in it; returns it and their owner."""
     machine = start(topology=PAIR, **options)
-    owner = Running(machine)
+    owner = owner(machine)
     owner.open(*names)
     owner.start()
     return machine, owner

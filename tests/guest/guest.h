@@ -43,6 +43,7 @@ struct window {
  * @nr_events: how many of @events are in use
  * @pid: process that runs a command for this worker, 0 if there is none
  * @driver: state of a user-space driver, freed with the object
+ * @set: set of libliveupdate
  */
 struct object {
 	struct object *next;
@@ -56,6 +57,7 @@ struct object {
 	int nr_events;
 	pid_t pid;
 	void *driver;
+	struct lu_set *set;
 };
 
 /**
@@ -73,9 +75,10 @@ struct arg {
 /**
  * struct command - an entry of a command table
  * @name: what the command is called
- * @args: a letter for each argument: 'o' an object, 'N' a new object (dropped
- *	  again when the command fails), 'n' a number, 's' a word, 'r' the rest
- *	  of the line; those after a '|' may be left out and are then all zero
+ * @args: a letter for each argument: 'o' an object, 'p' one that is a set, 'N' a
+ *	  new object (dropped again when the command fails), 'n' a number, 's' a
+ *	  word, 'r' the rest of the line; those after a '|' may be left out and
+ *	  are then all zero
  * @run: does it; returns 0 or a negative errno
  * @usage: names of the arguments, for people
  */
@@ -88,6 +91,7 @@ struct command {
 
 extern const struct command core_commands[];
 extern const struct command luo_commands[];
+extern const struct command set_commands[];
 extern const struct command mem_commands[];
 extern const struct command iommufd_commands[];
 extern const struct command vfio_commands[];

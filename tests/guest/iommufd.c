@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * iommufd: address spaces for devices and what is mapped there.
+ * iommufd: address spaces for devices and what is mapped there. What users do goes
+ * through libliveupdate, what only a test does is an ioctl here.
  */
 #include <errno.h>
-#include <fcntl.h>
+#include <libliveupdate.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <linux/iommufd.h>
@@ -17,33 +18,22 @@
 
 static int cmd_iommufd(const struct arg *a)
 {
-	a[0].o->fd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
-	return a[0].o->fd < 0 ? -errno : 0;
+	a[0].o->fd = lu_iommufd_open();
+	return a[0].o->fd < 0 ? a[0].o->fd : 0;
 }
 
 static int cmd_ioas(const struct arg *a)
 {
-	struct iommu_ioas_alloc call = { .size = sizeof(call) };
-	int ret = sys(ioctl(a[0].o->fd, IOMMU_IOAS_ALLOC, &call));
+	int ret = lu_ioas_alloc(a[0].o->fd, &a[1].o->id);
 
-	a[1].o->id = call.out_ioas_id;
-	result("%u", call.out_ioas_id);
+	result("%u", a[1].o->id);
 	return ret;
 }
 
 static int cmd_ioas_map_file(const struct arg *a)
 {
-	struct iommu_ioas_map_file call = {
-		.size = sizeof(call),
-		.flags = MAP_FLAGS,
-		.ioas_id = a[1].o->id,
-		.fd = a[2].o->fd,
-		.start = a[3].n,
-		.length = a[4].n,
-		.iova = a[5].n,
-	};
-
-	return sys(ioctl(a[0].o->fd, IOMMU_IOAS_MAP_FILE, &call));
+	return lu_ioas_map_file(a[0].o->fd, a[1].o->id, a[2].o->fd, a[3].n,
+				a[4].n, a[5].n, LU_MAP_READ | LU_MAP_WRITE);
 }
 
 static int cmd_ioas_map_anon(const struct arg *a)
@@ -79,6 +69,16 @@ static int cmd_ioas_unmap(const struct arg *a)
 
 static int cmd_hwpt_alloc(const struct arg *a)
 {
+	int ret =
+		lu_hwpt_alloc(a[0].o->fd, a[1].o->id, a[2].o->id, &a[3].o->id);
+
+	result("%u", a[3].o->id);
+	return ret;
+}
+
+/* A page table with features that the library does not ask for. */
+static int cmd_hwpt_alloc_raw(const struct arg *a)
+{
 	struct iommu_hwpt_alloc call = {
 		.size = sizeof(call),
 		.flags = a[4].n,
@@ -88,7 +88,6 @@ static int cmd_hwpt_alloc(const struct arg *a)
 	int ret = sys(ioctl(a[0].o->fd, IOMMU_HWPT_ALLOC, &call));
 
 	a[3].o->id = call.out_hwpt_id;
-	result("%u", call.out_hwpt_id);
 	return ret;
 }
 
@@ -99,39 +98,21 @@ static int cmd_iommu_destroy(const struct arg *a)
 	return sys(ioctl(a[0].o->fd, IOMMU_DESTROY, &call));
 }
 
-/* Mark a page table for the next kernel, or take the mark away. */
-static int hwpt_mark(const struct arg *a, __u32 flags)
-{
-	struct iommu_hwpt_liveupdate_mark call = {
-		.size = sizeof(call),
-		.flags = flags,
-		.hwpt_id = a[1].o->id,
-		.token = a[2].n,
-	};
-
-	return sys(ioctl(a[0].o->fd, IOMMU_HWPT_LIVEUPDATE_MARK, &call));
-}
-
 static int cmd_hwpt_mark(const struct arg *a)
 {
-	return hwpt_mark(a, 0);
+	return lu_hwpt_mark(a[0].o->fd, a[1].o->id, a[2].n);
 }
 
 static int cmd_hwpt_unmark(const struct arg *a)
 {
-	return hwpt_mark(a, IOMMU_HWPT_LIVEUPDATE_UNMARK);
+	return lu_hwpt_unmark(a[0].o->fd, a[1].o->id, a[2].n);
 }
 
 static int cmd_hwpt_find(const struct arg *a)
 {
-	struct iommu_hwpt_liveupdate_find call = {
-		.size = sizeof(call),
-		.token = a[1].n,
-	};
-	int ret = sys(ioctl(a[0].o->fd, IOMMU_HWPT_LIVEUPDATE_FIND, &call));
+	int ret = lu_hwpt_find(a[0].o->fd, a[1].n, &a[2].o->id);
 
-	a[2].o->id = call.out_hwpt_id;
-	result("%u", call.out_hwpt_id);
+	result("%u", a[2].o->id);
 	return ret;
 }
 
@@ -180,8 +161,9 @@ const struct command iommufd_commands[] = {
 	{ "ioas_map_anon", "ooNnn", cmd_ioas_map_anon,
 	  "IOMMUFD IOAS NEW LENGTH IOVA" },
 	{ "ioas_unmap", "oonn", cmd_ioas_unmap, "IOMMUFD IOAS IOVA LENGTH" },
-	{ "hwpt_alloc", "oooN|n", cmd_hwpt_alloc,
-	  "IOMMUFD DEVICE IOAS NEW [FLAGS]" },
+	{ "hwpt_alloc", "oooN", cmd_hwpt_alloc, "IOMMUFD DEVICE IOAS NEW" },
+	{ "hwpt_alloc_raw", "oooNn", cmd_hwpt_alloc_raw,
+	  "IOMMUFD DEVICE IOAS NEW FLAGS" },
 	{ "hwpt_mark", "oon", cmd_hwpt_mark, "IOMMUFD HWPT TOKEN" },
 	{ "hwpt_unmark", "oon", cmd_hwpt_unmark, "IOMMUFD HWPT TOKEN" },
 	{ "hwpt_find", "onN", cmd_hwpt_find, "IOMMUFD TOKEN NEW" },

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * VFIO devices: through their own character device and iommufd, or through
- * the old group file.
+ * VFIO devices: through their own character device and iommufd (libliveupdate), or
+ * through the old group file.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <libliveupdate.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,66 +25,48 @@
 /* Names of the interrupt indexes, at their numbers. */
 static const char *const irq_names[] = { "INTX", "MSI", "MSIX" };
 
-/* Path of a device's VFIO character device. Returns 0 or a negative errno. */
-static int cdev_path(const char *bdf, char *path, size_t size)
-{
-	struct dirent *entry;
-	char dir[128];
-	int ret = -ENOENT;
-	DIR *d;
-
-	snprintf(dir, sizeof(dir), "/sys/bus/pci/devices/%s/vfio-dev", bdf);
-	d = opendir(dir);
-	if (!d)
-		return complain(errno, "%s has no VFIO device", bdf);
-	while (ret && (entry = readdir(d))) {
-		if (strncmp(entry->d_name, "vfio", 4))
-			continue;
-		snprintf(path, size, "/dev/vfio/devices/%s", entry->d_name);
-		ret = 0;
-	}
-	closedir(d);
-	return ret;
-}
-
 static int cmd_vfio_open(const struct arg *a)
 {
-	char path[300];
-	int ret = cdev_path(a[1].s, path, sizeof(path));
+	a[0].o->fd = lu_device_open(a[1].s);
+	return a[0].o->fd < 0 ? a[0].o->fd : 0;
+}
 
-	if (ret)
-		return ret;
-	a[0].o->fd = open(path, O_RDWR | O_CLOEXEC);
-	result("%s", path);
-	return a[0].o->fd < 0 ? -errno : 0;
+static int cmd_vfio_bdf(const struct arg *a)
+{
+	char bdf[LU_BDF_SIZE];
+	int ret = lu_device_bdf(a[0].o->fd, bdf);
+
+	if (!ret)
+		result("%s", bdf);
+	return ret;
 }
 
 static int cmd_vfio_bind(const struct arg *a)
 {
-	struct vfio_device_bind_iommufd call = {
-		.argsz = sizeof(call),
-		.iommufd = a[1].o->fd,
-	};
-	int ret = sys(ioctl(a[0].o->fd, VFIO_DEVICE_BIND_IOMMUFD, &call));
+	int ret = lu_device_bind(a[0].o->fd, a[1].o->fd, &a[0].o->id);
 
-	if (ret)
-		return ret;
-	a[0].o->id = call.out_devid;
-	result("%u", call.out_devid);
-	return 0;
+	if (!ret)
+		result("%u", a[0].o->id);
+	return ret;
+}
+
+static int cmd_vfio_id(const struct arg *a)
+{
+	int ret = lu_device_id(a[0].o->fd, &a[0].o->id);
+
+	if (!ret)
+		result("%u", a[0].o->id);
+	return ret;
 }
 
 static int cmd_vfio_attach(const struct arg *a)
 {
-	struct vfio_device_attach_iommufd_pt call = {
-		.argsz = sizeof(call),
-		.pt_id = a[1].o->id,
-	};
-	int ret = sys(ioctl(a[0].o->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &call));
+	uint32_t hwpt = 0;
+	int ret = lu_device_attach(a[0].o->fd, a[1].o->id, &hwpt);
 
 	if (a[2].o)
-		a[2].o->id = call.pt_id;
-	result("%u", call.pt_id);
+		a[2].o->id = hwpt;
+	result("%u", hwpt);
 	return ret;
 }
 
@@ -475,24 +457,7 @@ static int cmd_group_device(const struct arg *a)
 
 static int cmd_dmabuf_export(const struct arg *a)
 {
-	size_t size = sizeof(struct vfio_device_feature) +
-		      sizeof(struct vfio_device_feature_dma_buf) +
-		      sizeof(struct vfio_region_dma_range);
-	struct vfio_device_feature *call = calloc(1, size);
-	struct vfio_device_feature_dma_buf *buf;
-
-	if (!call)
-		return -ENOMEM;
-	call->argsz = size;
-	call->flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_BUF;
-	buf = (void *)call->data;
-	buf->region_index = a[2].n;
-	buf->open_flags = O_RDWR | O_CLOEXEC;
-	buf->nr_ranges = 1;
-	buf->dma_ranges[0].offset = a[3].n;
-	buf->dma_ranges[0].length = a[4].n;
-	a[1].o->fd = sys(ioctl(a[0].o->fd, VFIO_DEVICE_FEATURE, call));
-	free(call);
+	a[1].o->fd = lu_device_export_bar(a[0].o->fd, a[2].n, a[3].n, a[4].n);
 	return a[1].o->fd < 0 ? a[1].o->fd : 0;
 }
 
@@ -507,26 +472,20 @@ static int cmd_vfio_hot_reset(const struct arg *a)
 /* Ask how a device can cross, and does: MODES MODE STATE REASON ERROR. */
 static int cmd_vfio_liveupdate(const struct arg *a)
 {
-	struct {
-		struct vfio_device_feature call;
-		struct vfio_device_feature_liveupdate info;
-	} ask = {
-		.call.argsz = sizeof(ask),
-		.call.flags = VFIO_DEVICE_FEATURE_PROBE |
-			      VFIO_DEVICE_FEATURE_GET |
-			      VFIO_DEVICE_FEATURE_LIVEUPDATE,
+	struct vfio_device_feature probe = {
+		.argsz = sizeof(probe),
+		.flags = VFIO_DEVICE_FEATURE_PROBE | VFIO_DEVICE_FEATURE_GET |
+			 VFIO_DEVICE_FEATURE_LIVEUPDATE,
 	};
-	int ret = sys(ioctl(a[0].o->fd, VFIO_DEVICE_FEATURE, &ask));
+	int ret = sys(ioctl(a[0].o->fd, VFIO_DEVICE_FEATURE, &probe));
+	struct lu_device_state state;
 
+	if (!ret)
+		ret = lu_device_query(a[0].o->fd, &state);
 	if (ret)
 		return ret;
-	ask.call.flags &= ~VFIO_DEVICE_FEATURE_PROBE;
-	ret = sys(ioctl(a[0].o->fd, VFIO_DEVICE_FEATURE, &ask));
-	if (ret)
-		return ret;
-	result("%u %u %u %u %s", ask.info.modes, ask.info.mode, ask.info.state,
-	       ask.info.reason,
-	       ask.info.error ? strerrorname_np(ask.info.error) : "-");
+	result("%u %u %u %u %s", state.modes, state.mode, state.state,
+	       state.reason, state.error ? strerrorname_np(-state.error) : "-");
 	return 0;
 }
 
@@ -607,7 +566,9 @@ int dma_use(const struct object *drv, size_t need, uint64_t magic,
 
 const struct command vfio_commands[] = {
 	{ "vfio_open", "Ns", cmd_vfio_open, "NEW BDF" },
+	{ "vfio_bdf", "o", cmd_vfio_bdf, "DEVICE" },
 	{ "vfio_bind", "oo", cmd_vfio_bind, "DEVICE IOMMUFD" },
+	{ "vfio_id", "o", cmd_vfio_id, "DEVICE" },
 	{ "vfio_attach", "oo|N", cmd_vfio_attach,
 	  "DEVICE IOAS|HWPT [NEW, its page table]" },
 	{ "vfio_detach", "o", cmd_vfio_detach, "DEVICE" },

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <libliveupdate.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -22,8 +23,9 @@
 #include "guest.h"
 
 static const struct command *const tables[] = {
-	core_commands, luo_commands,  mem_commands, iommufd_commands,
-	vfio_commands, nvme_commands, igb_commands, kexec_commands,
+	core_commands, luo_commands,	 set_commands,
+	mem_commands,  iommufd_commands, vfio_commands,
+	nvme_commands, igb_commands,	 kexec_commands,
 };
 
 /* How a command went that was run in a child. */
@@ -164,6 +166,7 @@ static void object_close(struct object *o)
 		waitpid(o->pid, NULL, 0);
 	}
 	free(o->driver);
+	lu_set_free(o->set);
 	free(o);
 }
 
@@ -361,6 +364,11 @@ static int arg_read(char kind, const char *word, struct arg *arg)
 		arg->o = object_find(word);
 		if (!arg->o)
 			return complain(ENOENT, "no object %s", word);
+		break;
+	case 'p':
+		arg->o = object_find(word);
+		if (!arg->o || !arg->o->set)
+			return complain(ENOENT, "no set %s", word);
 		break;
 	case 'N':
 		arg->o = object_new(word);
