@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "libliveupdate.h"
 
@@ -14,6 +15,7 @@
 
 int lu_ioctl(int fd, unsigned long request, void *arg);
 int lu_open_file(const char *path);
+FILE *lu_open_fdinfo(int fd);
 void lu_bdf_write(char text[LU_BDF_SIZE], uint32_t segment, uint16_t bdf);
 int lu_bdf_parse(const char *text, uint32_t *segment, uint16_t *bdf);
 

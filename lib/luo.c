@@ -3,31 +3,13 @@
  * Sessions of the Live Update Orchestrator: one ioctl each.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <linux/liveupdate.h>
 
 #include "internal.h"
 
 _Static_assert(LU_SESSION_NAME_SIZE == LIVEUPDATE_SESSION_NAME_LENGTH,
 	       "the kernel's size");
-
-/* An ioctl's result, or the negative errno. */
-int lu_ioctl(int fd, unsigned long request, void *arg)
-{
-	int ret = ioctl(fd, request, arg);
-
-	return ret < 0 ? -errno : ret;
-}
-
-/* A file descriptor, or the negative errno. */
-int lu_open_file(const char *path)
-{
-	int fd = open(path, O_RDWR | O_CLOEXEC);
-
-	return fd < 0 ? -errno : fd;
-}
 
 int lu_open(void)
 {

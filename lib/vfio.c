@@ -6,10 +6,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <linux/vfio.h>
 #include <linux/vfio_liveupdate.h>
 
@@ -91,16 +89,12 @@ static int syspath_name(FILE *info, char *name, size_t size)
 
 int lu_device_bdf(int device, char bdf[LU_BDF_SIZE])
 {
-	char path[64], name[LU_BDF_SIZE];
+	FILE *info = lu_open_fdinfo(device);
+	char name[LU_BDF_SIZE];
 	uint32_t segment;
 	uint16_t number;
-	FILE *info;
 	int ret;
 
-	if (fcntl(device, F_GETFD) < 0)
-		return -errno;
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", device);
-	info = fopen(path, "re");
 	if (!info)
 		return -errno;
 	ret = syspath_name(info, name, sizeof(name));
