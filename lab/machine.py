@@ -174,6 +174,16 @@ class Worker:
         """Return the names of the process's objects."""
         return {line.split()[0] for line in self("objects").lines}
 
+    def fd(self, name):
+        """Return the file descriptor that an object has."""
+        line, = (line for line in self("objects").lines if line.split()[0] == name)
+        return int(re.search(r" fd=(-?\d+)", line)[1])
+
+    def pid(self):
+        """Return the number of the process, which has run a command."""
+        processes = dict(line.split() for line in self._machine.agent("list").lines)
+        return int(processes[self.name])
+
     def vfio(self, device, bdf, iommufd="I", ioas="A"):
         """Open a device's cdev and attach it to an IOAS, making what is not there yet."""
         self("vfio_open", device, bdf)

@@ -292,19 +292,22 @@ class RunningSet(Running):
         """Open devices, each attached to a page table of its own, which the set will mark."""
         super().open(*names, shared=shared, marked=marked)
 
-    def describe(self):
-        """Make the set: what there is, and what is mapped where."""
+    def describe(self, idle=()):
+        """Make the set: what there is, and what is mapped where; idle devices go without."""
+        if "P" in self.worker.objects():
+            self("close", "P")
         self("set_new", "P")
         self("set_iommufd", "P", "I")
         self("set_ioas", "P", "A", "I")
-        made = set()
+        made = {"A"}
         for device in self.devices.values():
             self("set_memory", "P", device.memory)
             self("set_map", "P", "A", device.memory, 0, device.size, device.iova)
-            if device.hwpt not in made:
-                self("set_hwpt", "P", device.hwpt, "A")
-            made.add(device.hwpt)
-            self("set_device", "P", device.file, device.hwpt)
+            table = "A" if device.name in idle else device.hwpt
+            if table not in made:
+                self("set_hwpt", "P", table, "A")
+            made.add(table)
+            self("set_device", "P", device.file, table)
 
     def preserve(self):
         """Preserve all of it in a session; a set that was taken over is there already."""
@@ -322,6 +325,10 @@ class RunningSet(Running):
         self("set_open", "P", "S")
         self("close", "S")
         self("set_retrieve", "P")
+        self.get()
+
+    def get(self):
+        """Take the files that were retrieved, and go on with the devices' drivers."""
         for device in self.devices.values():
             self("set_get", "P", device.memory)
             self("set_get", "P", device.file)

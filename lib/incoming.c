@@ -118,19 +118,16 @@ static int check_file(const struct lu_record *rec, int fd)
 	return ret;
 }
 
-/* Get a member's file; an iommufd that did not cross is made anew. */
+/* Get the file of a member that crossed. */
 static int get_file(struct lu_set *set, uint32_t i)
 {
 	const struct lu_record *rec = &set->recs[i];
 	struct lu_item *item = &set->items[i];
 	int fd, ret;
 
-	if (item->fd >= 0)
+	if (item->fd >= 0 || !rec->token || rec->kind == LU_HWPT)
 		return 0;
-	if (rec->kind == LU_IOMMUFD && !rec->token)
-		fd = lu_iommufd_open();
-	else
-		fd = lu_session_retrieve_fd(set->session, rec->token);
+	fd = lu_session_retrieve_fd(set->session, rec->token);
 	if (fd < 0)
 		return fd;
 	ret = check_file(rec, fd);
@@ -138,6 +135,22 @@ static int get_file(struct lu_set *set, uint32_t i)
 		close(fd);
 		return ret;
 	}
+	item->fd = fd;
+	item->owned = true;
+	return 0;
+}
+
+/* Make an iommufd that did not cross anew. */
+static int open_iommufd(struct lu_set *set, uint32_t i)
+{
+	struct lu_item *item = &set->items[i];
+	int fd;
+
+	if (set->recs[i].kind != LU_IOMMUFD || item->fd >= 0)
+		return 0;
+	fd = lu_iommufd_open();
+	if (fd < 0)
+		return fd;
 	item->fd = fd;
 	item->owned = true;
 	return 0;
@@ -174,7 +187,8 @@ static int bind_device(struct lu_set *set, uint32_t i)
 	uint32_t iommufd;
 	int ret;
 
-	if (item->bound || rec->parent < 0)
+	if (rec->kind != LU_DEVICE || item->fd < 0 || item->bound ||
+	    rec->parent < 0)
 		return 0;
 	iommufd = set->recs[device_ioas(set, rec)].parent;
 	if (set->items[iommufd].fd < 0)
@@ -186,26 +200,14 @@ static int bind_device(struct lu_set *set, uint32_t i)
 	return ret;
 }
 
-static int retrieve_member(struct lu_set *set, uint32_t i)
+/* Take a step for all members but those that failed; returns the first error. */
+static int for_all(struct lu_set *set,
+		   int (*step)(struct lu_set *set, uint32_t i))
 {
-	uint32_t kind = set->recs[i].kind;
-	int ret = 0;
+	int first = 0;
 
-	if (kind == LU_MEMORY || kind == LU_IOMMUFD || kind == LU_DEVICE)
-		ret = get_file(set, i);
-	if (!ret && kind == LU_DEVICE)
-		ret = bind_device(set, i);
-	return ret;
-}
-
-int lu_set_retrieve(struct lu_set *set)
-{
-	int first = lu_set_begin(set, LU_INCOMING, -EINVAL);
-
-	if (first)
-		return first;
 	for (uint32_t i = 0; i < set->count; i++) {
-		int ret = retrieve_member(set, i);
+		int ret = set->items[i].error ? 0 : step(set, i);
 
 		if (ret)
 			lu_set_fail(set, i, ret);
@@ -213,6 +215,25 @@ int lu_set_retrieve(struct lu_set *set)
 			first = ret;
 	}
 	return first;
+}
+
+/*
+ * The files that crossed come first: the kernel loads what /dev/iommu needs, too,
+ * when it makes a device's.
+ */
+int lu_set_retrieve(struct lu_set *set)
+{
+	int ret = lu_set_begin(set, LU_INCOMING, -EINVAL);
+	int files, iommufds, devices;
+
+	if (ret)
+		return ret;
+	files = for_all(set, get_file);
+	iommufds = for_all(set, open_iommufd);
+	devices = for_all(set, bind_device);
+	if (files)
+		return files;
+	return iommufds ? iommufds : devices;
 }
 
 /* --- handover --------------------------------------------------------------- */
@@ -242,7 +263,8 @@ static int map_again(struct lu_set *set, uint32_t i)
 	uint64_t offset = bar ? 0 : rec->offset;
 	int fd = source->fd, ret;
 
-	if (set->items[i].done)
+	/* A device that is gone took its BARs along */
+	if (set->items[i].done || (bar && fd < 0))
 		return 0;
 	if (fd < 0)
 		return -ENOENT;

@@ -31,7 +31,9 @@ extern "C" {
  *
  * Errors: every function that can fail returns a negative errno. "As of" a
  * system call means that the kernel's errno is passed on; docs/uapi.md says what
- * each of them means. On an error nothing is changed, unless it says otherwise.
+ * each of them means. A file that is not open gives -EBADF, one of another kind
+ * -ENOTTY, or -EINVAL where the kernel says so. On an error nothing is changed,
+ * unless it says otherwise.
  *
  * Threads: the library has no global state. Functions on file descriptors can be
  * called from any thread at any time. A set is used by one thread at a time;
@@ -417,6 +419,10 @@ int lu_hwpt_find(int iommufd, uint64_t token, uint32_t *hwpt_id);
  * are the set's, and closed by lu_set_free(), until lu_set_take_fd() makes them
  * the caller's, to whom then the same rule applies.
  *
+ * The session of an incoming set ends when its last descriptor is closed, if it
+ * can be finished: once the devices are handed over, a process that dies takes
+ * them along, unless somebody else (the service manager) has the session.
+ *
  * A device's mode follows from what it was added with: an HWPT means running mode;
  * an IOAS means idle mode, and the device is attached to that IOAS again; nothing
  * means idle mode, and binding it is the caller's business in both kernels.
@@ -670,7 +676,7 @@ int lu_set_open(struct lu_set **set, int session);
  * @set: incoming set
  *
  * Gets memory, iommufds and devices, and binds the devices, except those added
- * without a page table. Devices in running mode are then where they were, on their
+ * with nothing. Devices in running mode are then where they were, on their
  * restored page tables. A member that fails does not keep the others from being
  * tried; the first failure is returned. Called again it goes on with what is
  * missing. That also goes for a process that takes the session over from one that
@@ -691,9 +697,9 @@ int lu_set_retrieve(struct lu_set *set);
  * @set: incoming set that was retrieved
  *
  * Makes an IOAS for each of the set's, maps the same at the same addresses, makes
- * the HWPTs, and attaches the devices, whose DMA goes on without a fault. Members
- * that could not be retrieved are left out. Called again it goes on with what is
- * missing.
+ * the HWPTs, and attaches the devices, whose DMA goes on without a fault. Devices
+ * that could not be retrieved are left out, with their BARs. Called again it goes
+ * on with what is missing.
  *
  * Context: one thread at a time for a set.
  * Return: 0, or a negative errno: -EINVAL: the set is not incoming; -ENOENT: an

@@ -2,6 +2,8 @@
 /*
  * Sets of libliveupdate. An object is a member of a set under its own name.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <libliveupdate.h>
 #include <string.h>
 #include <unistd.h>
@@ -125,6 +127,17 @@ static int cmd_set_get(const struct arg *a)
 	return 0;
 }
 
+/* The set's session, once more. */
+static int cmd_set_session(const struct arg *a)
+{
+	int session = lu_set_session(a[0].o->set);
+
+	if (session < 0)
+		return session;
+	a[1].o->fd = fcntl(session, F_DUPFD_CLOEXEC, 0);
+	return a[1].o->fd < 0 ? -errno : 0;
+}
+
 /* A line for each member: KIND NAME FD ID ERROR TOKEN, and what else it has. */
 static int cmd_set_list(const struct arg *a)
 {
@@ -163,6 +176,7 @@ const struct command set_commands[] = {
 	{ "set_finish", "p", cmd_set_finish, "SET" },
 	{ "set_take_over", "p", cmd_set_take_over, "SET" },
 	{ "set_get", "pN", cmd_set_get, "SET NEW, its member" },
+	{ "set_session", "pN", cmd_set_session, "SET NEW" },
 	{ "set_list", "p", cmd_set_list, "SET" },
 	{}
 };

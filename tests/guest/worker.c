@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -188,6 +189,18 @@ static int cmd_open(const struct arg *a)
 	return a[0].o->fd < 0 ? -errno : 0;
 }
 
+/* Another process's file, as if it had been sent. */
+static int cmd_steal(const struct arg *a)
+{
+	int pidfd = syscall(SYS_pidfd_open, (pid_t)a[1].n, 0);
+
+	if (pidfd < 0)
+		return -errno;
+	a[0].o->fd = syscall(SYS_pidfd_getfd, pidfd, (int)a[2].n, 0);
+	close(pidfd);
+	return a[0].o->fd < 0 ? -errno : 0;
+}
+
 static int cmd_objects(const struct arg *a)
 {
 	char path[64], target[256];
@@ -309,6 +322,7 @@ const struct command core_commands[] = {
 	{ "open", "Ns", cmd_open, "NEW PATH" },
 	{ "dup", "No", cmd_dup, "NEW OBJECT" },
 	{ "close", "o", cmd_close, "OBJECT" },
+	{ "steal", "Nnn", cmd_steal, "NEW PROCESS FD" },
 	{ "objects", "", cmd_objects, "" },
 	{ "sleep", "n", cmd_sleep, "MILLISECONDS" },
 	{ "fork", "Nr", cmd_fork, "NEW COMMAND LINE" },
