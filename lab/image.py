@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a machine starts from: kernels, and an initramfs that serves both of an update.
 
-The initramfs holds busybox, the guest program, and of every kernel that takes part its
-modules (/lib/modules/RELEASE) and its image (/images/FLAVOUR/bzImage), so that the incoming
-kernel can be given the very initramfs that the outgoing one was started with.
+The initramfs holds busybox, the guest program, the library's example, and of every kernel that
+takes part its modules (/lib/modules/RELEASE) and its image (/images/FLAVOUR/bzImage), so that the
+incoming kernel can be given the very initramfs that the outgoing one was started with.
 """
 
 import fcntl
@@ -120,7 +120,7 @@ class Kernel:
 
 @functools.lru_cache(maxsize=None)
 def guest_program():
-    """Build the guest program and return its path."""
+    """Build the guest program, and the example beside it; return its path."""
     source = paths.ROOT / "tests" / "guest"
     out = paths.BUILD / "guest"
     out.mkdir(parents=True, exist_ok=True)
@@ -156,7 +156,8 @@ def initramfs(kernels):
     archive.device("dev/console", 5, 1)
     _add_busybox(archive)
     archive.file("init", INIT, executable=True)
-    archive.file("bin/guest", guest_program(), executable=True)
+    for program in (guest_program(), guest_program().with_name("example")):
+        archive.file(f"bin/{program.name}", program, executable=True)
     for kernel in kernels:
         archive.folder(f"images/{kernel.flavour}")
         archive.file(f"images/{kernel.flavour}/bzImage", kernel.image)

@@ -174,7 +174,8 @@ CALLS = {
     "session": [("session_name", "?"), ("preserve", "?", 9, "M"), ("retrieve", "?", 9, "N"),
                 ("finish", "?"), ("set_open", "N", "?")],
     "device": [("vfio_bind", "?", "I"), ("vfio_attach", "?", "A"), ("vfio_id", "?"),
-               ("vfio_liveupdate", "?"), ("vfio_bdf", "?"), ("dmabuf_export", "?", "N", 0, 0, 4096)],
+               ("vfio_liveupdate", "?"), ("vfio_bdf", "?"),
+               ("dmabuf_export", "?", "N", 0, 0, 4096)],
     "iommufd": [("ioas", "?", "N"), ("ioas_map_file", "?", "A", "M", 0, "4k", 0),
                 ("hwpt_alloc", "?", "D", "A", "N"), ("hwpt_mark", "?", "H", 1),
                 ("hwpt_unmark", "?", "H", 1), ("hwpt_find", "?", 1, "N")],
@@ -228,6 +229,20 @@ def test_wrong_files(start):
     assert owner.fails("preserve", "S", 9, "S") == "ENOENT"
     owner("preserve", "S", 9, "M")
     assert owner.fails("preserve", "S", 9, "D") == "EEXIST"
+
+
+def test_example(small):
+    """The example of the library does what it says."""
+    bdf = small.bdf("nvme0")
+    small.bind_vfio(bdf)
+    small.sh(f"example {bdf} </dev/null >/run/example 2>&1 & sleep 1; cat /run/example")
+    assert state(small, bdf) == "outgoing running"
+    small.kexec()
+    assert state(small, bdf) == "incoming running"
+    assert re.fullmatch(r"file \d+", small.sh("example").strip())
+    assert state(small, bdf) == "none"
+    # There is no second time.
+    assert "lu_session_retrieve" in small.sh("example 2>&1; true")
 
 
 def test_rollback(start):
@@ -380,7 +395,7 @@ def test_bar(start):
 
 
 def test_idle(start):
-    """Devices that cross in idle mode are bound and attached again, with a new iommufd if need be."""
+    """Devices in idle mode are bound and attached again, to a new iommufd if need be."""
     m = start(topology=(*PAIR, Port(Igb("igb1")), Port(Nvme("nvme1"))))
     owner, other = RunningSet(m), Owner(m, "owner")
     owner.open(*BOTH)

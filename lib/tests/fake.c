@@ -8,6 +8,7 @@
  * itself at the other end, before the next call is looked at.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <string.h>
@@ -43,6 +44,7 @@ struct file {
 	uint32_t mode;
 	bool incoming;
 	bool idle_only;
+	bool no_reset;
 };
 
 struct object {
@@ -308,7 +310,7 @@ static int session_retrieve_fd(struct session *s,
 		if (s->entries[i].token != call->token)
 			continue;
 		s->entries[i].retrieved = true;
-		call->fd = dup(s->entries[i].fd);
+		call->fd = fcntl(s->entries[i].fd, F_DUPFD_CLOEXEC, 0);
 		return 0;
 	}
 	return -ENOENT;
@@ -519,8 +521,8 @@ static int device_reset_info(struct file *dev,
 	uint32_t segment;
 	uint16_t bdf;
 
-	if (!dev->iommufd)
-		return -EINVAL;
+	if (!dev->iommufd || dev->no_reset)
+		return dev->iommufd ? -ENODEV : -EINVAL;
 	call->count = 2;
 	if (call->argsz < sizeof(*call) + 2 * sizeof(call->devices[0]))
 		return -ENOSPC;
@@ -626,6 +628,12 @@ int fake_device(const char *bdf)
 void fake_make_idle(int device)
 {
 	file_of(device)->idle_only = true;
+}
+
+/* This device's bus cannot be reset. */
+void fake_refuse_reset(int device)
+{
+	file_of(device)->no_reset = true;
 }
 
 /* A page table that is marked and preserved becomes a restored one. */

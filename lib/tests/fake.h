@@ -26,6 +26,7 @@ extern int fake_last_error;
 
 int fake_device(const char *bdf);
 void fake_make_idle(int device);
+void fake_refuse_reset(int device);
 void fake_jump(void);
 int fake_count_preserved(void);
 int fake_count_marks(void);

@@ -4,11 +4,13 @@
  * that the library makes failing in turn.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "../internal.h"
+#include "../manifest.h"
 #include "fake.h"
 
 #define PAGE 4096
@@ -293,6 +295,42 @@ static void test_restart(void)
 	}
 }
 
+/* After a restart, without the numbers of devices: the kernel makes page tables. */
+static void test_no_numbers(void)
+{
+	struct lu_set *set = crossed();
+	uint32_t hwpt;
+
+	CHECK(!lu_set_retrieve(set));
+	fake_refuse_reset(find(set, "nvme").fd);
+	lu_set_free(set);
+	set = incoming_begin();
+	CHECK(lu_set_retrieve(set) == -EADDRINUSE);
+	CHECK(!find(set, "nvme").error && !find(set, "nvme").id);
+	CHECK(!lu_set_handover(set) && !lu_set_finish(set));
+	CHECK(fake_attached(find(set, "nvme").fd, &hwpt));
+	CHECK(find(set, "pt0").id == hwpt);
+	CHECK(find(set, "pt0").id != find(set, "pt1").id);
+	lu_set_free(set);
+}
+
+/* Files are the set's to close, until they are taken. */
+static void test_take_fd(void)
+{
+	struct lu_set *set = crossed();
+	int ram, rom;
+
+	CHECK(lu_set_take_fd(set, "ram") == -EBADF);
+	CHECK(!lu_set_take_over(set));
+	rom = find(set, "rom").fd;
+	ram = lu_set_take_fd(set, "ram");
+	CHECK(ram >= 0 && ram == find(set, "ram").fd);
+	CHECK(lu_set_take_fd(set, "ram") == ram);
+	lu_set_free(set);
+	CHECK(fcntl(ram, F_GETFD) == FD_CLOEXEC && !close(ram));
+	CHECK(fcntl(rom, F_GETFD) < 0);
+}
+
 /* A device that is gone does not keep the others. */
 static void test_device_gone(void)
 {
@@ -522,12 +560,72 @@ static void test_hostile_session(void)
 	}
 }
 
+/* The manifest is good, but what it names is something else. */
+static void test_wrong_members(void)
+{
+	static const struct {
+		struct lu_record rec;
+		int error;
+	} cases[] = {
+		{ { .kind = LU_MEMORY, .token = 1, .length = 4 * PAGE }, 0 },
+		{ { .kind = LU_MEMORY, .token = 1, .length = PAGE }, -ESTALE },
+		{ { .kind = LU_MEMORY, .token = 3, .length = PAGE }, -ENOENT },
+		{ { .kind = LU_DEVICE, .token = 2, .bdf = 0x100 }, 0 },
+		{ { .kind = LU_DEVICE, .token = 2, .bdf = 0x101 }, -ESTALE },
+		{ { .kind = LU_DEVICE, .token = 2, .segment = 1, .bdf = 0x100 },
+		  -ESTALE },
+		{ { .kind = LU_DEVICE, .token = 1, .bdf = 0x100 }, -ENODEV },
+	};
+	size_t size = lu_manifest_size(1);
+	struct lu_member member;
+	char buf[256];
+
+	CHECK(size <= sizeof(buf));
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct lu_record rec = cases[i].rec;
+		int luo, session, files[4];
+		struct lu_set *set;
+		uint32_t id;
+
+		fake_reset();
+		luo = lu_open();
+		session = lu_session_create(luo, NAME);
+		files[0] = memory_new();
+		files[1] = fake_device(bdfs[0]);
+		files[2] = lu_iommufd_open();
+		files[3] = memfd_create("manifest", MFD_CLOEXEC);
+		CHECK(!lu_device_bind(files[1], files[2], &id));
+		rec.parent = -1;
+		rec.source = -1;
+		rec.name[0] = 'x';
+		lu_manifest_write(buf, &rec, 1);
+		CHECK(write(files[3], buf, size) == (ssize_t)size);
+		CHECK(!lu_session_preserve(session, files[0], 1));
+		CHECK(!lu_session_preserve(session, files[1], 2));
+		CHECK(!lu_session_preserve(session, files[3],
+					   LU_MANIFEST_TOKEN));
+		fake_jump();
+		close(session);
+		CHECK(!lu_set_open(&set, lu_session_retrieve(luo, NAME)));
+		CHECK(lu_set_retrieve(set) == cases[i].error);
+		CHECK(lu_set_failed(set, &member) ==
+		      (cases[i].error ? 0 : -ENOENT));
+		CHECK((find(set, "x").fd >= 0) == !cases[i].error);
+		lu_set_free(set);
+		close(luo);
+		for (int n = 0; n < 4; n++)
+			close(files[n]);
+	}
+}
+
 int main(void)
 {
 	test_two_updates();
 	test_preserve_rolls_back();
 	test_take_over_goes_on();
 	test_restart();
+	test_no_numbers();
+	test_take_fd();
 	test_device_gone();
 	test_modes();
 	test_shared_session();
@@ -535,5 +633,6 @@ int main(void)
 	test_bad_members();
 	test_full();
 	test_hostile_session();
+	test_wrong_members();
 	return 0;
 }
