@@ -32,7 +32,7 @@ def run(*command, **environment):
 
 
 def build(name, *options, **environment):
-    """Build the library in a folder of this name; returns the folder."""
+    """Build the library in build/lib/NAME, or in another folder; returns the folder."""
     folder = paths.BUILD / "lib" / name
     again = ("--wipe",) if (folder / "meson-private").exists() else ()
     run("meson", "setup", *again, folder, LIB, f"-Dheaders={HEADERS}", *options, **environment)
@@ -40,18 +40,23 @@ def build(name, *options, **environment):
     return folder
 
 
-@pytest.mark.parametrize("name, options, environment, wrapper", [
-    ("plain", (), {}, ()),
-    ("sanitized", ("-Db_sanitize=address,undefined", "-Db_lundef=false"),
-     {"UBSAN_OPTIONS": "halt_on_error=1"}, ()),
-    ("valgrind", ("-Dsystemd=disabled",), {},
-     ("--wrapper", "valgrind --quiet --error-exitcode=9 --leak-check=full --track-fds=no")),
-    ("release", ("--buildtype=release", "-Db_lto=true"), {}, ()),
-    ("clang", ("-Dsystemd=disabled",), {"CC": "clang"}, ()),
-])
-def test_unit_tests(name, options, environment, wrapper):
+# Ways to build the library and to run its tests: options of meson, environment, wrapper.
+WAYS = {
+    "plain": ((), {}, ()),
+    "sanitized": (("-Db_sanitize=address,undefined", "-Db_lundef=false"),
+                  {"UBSAN_OPTIONS": "halt_on_error=1"}, ()),
+    "valgrind": (("-Dsystemd=disabled",), {},
+                 ("--wrapper", "valgrind --quiet --error-exitcode=9 --leak-check=full")),
+    "release": (("--buildtype=release", "-Db_lto=true"), {}, ()),
+    "clang": (("-Dsystemd=disabled",), {"CC": "clang"}, ()),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_unit_tests(way):
     """The unit tests, as they are, under sanitizers and valgrind, and by other compilers."""
-    folder = build(name, *options, **environment)
+    options, environment, wrapper = WAYS[way]
+    folder = build(way, *options, **environment)
     said = run("meson", "test", "-C", folder, "--print-errorlogs", "--timeout-multiplier=10",
                *wrapper, **environment)
     assert re.search(r"Ok: +4\b", said), said
@@ -71,7 +76,8 @@ def test_fuzz():
 def fixture_installed(tmp_path_factory):
     """Install the library into a staging folder; returns that."""
     stage = tmp_path_factory.mktemp("stage")
-    folder = build("install", "--prefix=/usr", "-Dtests=false")
+    # Each process that runs tests has a build of its own.
+    folder = build(tmp_path_factory.mktemp("build"), "--prefix=/usr", "-Dtests=false")
     run("meson", "install", "-C", folder, f"--destdir={stage}")
     return stage
 
