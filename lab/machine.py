@@ -29,8 +29,9 @@ from .topology import STANDARD, Run, arguments
 from .wire import Wire
 
 # no_timer_check: on a busy host the timer can be too slow for Linux's test of it, which panics.
-COMMAND_LINE = ("console=ttyS0 liveupdate=on kho=on intel_iommu=on iommu=nopt panic=-1"
-                " retain_initrd no_timer_check")
+# earlyprintk: what a kernel says before its console is there, such as why it cannot go on.
+COMMAND_LINE = ("console=ttyS0 earlyprintk=serial,ttyS0,115200 liveupdate=on kho=on intel_iommu=on"
+                " iommu=nopt panic=-1 retain_initrd no_timer_check")
 SPLAT = re.compile(
     r"BUG:|WARNING:|KASAN|UBSAN|Oops|Kernel panic|refcount_t|possible recursive locking"
     r"|possible circular locking|inconsistent lock state|suspicious RCU usage|Call Trace"
@@ -600,9 +601,14 @@ class Machine:
 
     def _alive(self):
         """Raise MachineError when QEMU has ended."""
-        if not self._process or self._process.poll() is not None:
-            log = self.folder / "qemu.log"
-            raise MachineError(self._say("QEMU is not running: " + log.read_text().strip()))
+        if not self._process:
+            raise MachineError("QEMU was not started")
+        status = self._process.poll()
+        if status is not None:
+            why = ("the machine was reset or turned off" if not status else
+                   f"exit code {status}" if status > 0 else signal.strsignal(-status))
+            log = (self.folder / "qemu.log").read_text().strip()
+            raise MachineError(self._say(f"QEMU has ended: {why} {log}".strip()))
 
     def _say(self, what):
         """Return an error's text: what, the telling part of the console, where to look."""
