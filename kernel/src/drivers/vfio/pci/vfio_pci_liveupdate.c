@@ -102,8 +102,7 @@ static LIST_HEAD(vfio_pci_liveupdate_files);
 /* Live update is on, and takes files of vfio-pci */
 static bool vfio_pci_liveupdate_registered;
 
-/* How vfio-pci's devices and files are told from those of other drivers */
-static const struct device_driver *vfio_pci_liveupdate_driver;
+/* How vfio-pci's files are told from those of other drivers */
 static const struct vfio_device_ops *vfio_pci_liveupdate_ops;
 
 static struct vfio_pci_core_device *
@@ -155,16 +154,36 @@ static bool vfio_pci_liveupdate_can_preserve(struct liveupdate_file_handler *fh,
 	return true;
 }
 
-static int vfio_pci_liveupdate_check(struct vfio_pci_core_device *vdev,
-				     const char **why)
+/* Is there something about a device of vfio-pci, whether it is open or not? */
+static int vfio_pci_liveupdate_check_device(struct pci_dev *pdev,
+					    const char **why)
 {
+	struct vfio_pci_core_device *vdev = dev_get_drvdata(&pdev->dev);
+
 	*why = "is an Intel display device";
-	if (vfio_pci_liveupdate_is_display(vdev->pdev))
+	if (vfio_pci_liveupdate_is_display(pdev))
 		return -ENOENT;
 
 	*why = "no IOMMU keeps its DMA in bounds";
 	if (vdev->vdev.noiommu)
 		return -EOPNOTSUPP;
+
+	return 0;
+}
+
+/* How vfio-pci's devices are told from those of other drivers */
+static struct pci_liveupdate_driver vfio_pci_liveupdate_driver = {
+	.check = vfio_pci_liveupdate_check_device,
+};
+
+static int vfio_pci_liveupdate_check(struct vfio_pci_core_device *vdev,
+				     const char **why)
+{
+	int ret;
+
+	ret = vfio_pci_liveupdate_check_device(vdev->pdev, why);
+	if (ret)
+		return ret;
 
 	*why = "its clean state could not be saved";
 	if (!vdev->pci_saved_state)
@@ -551,7 +570,7 @@ vfio_pci_liveupdate_lock_incoming(const struct vfio_pci_ser *ser)
 
 	device_lock(&pdev->dev);
 	/* Whose driver data is it? A device with other IDs may sit there now. */
-	if (pdev->dev.driver == vfio_pci_liveupdate_driver) {
+	if (pdev->dev.driver == vfio_pci_liveupdate_driver.driver) {
 		vdev = dev_get_drvdata(&pdev->dev);
 		if (vdev->liveupdate_incoming)
 			return vdev;
@@ -817,13 +836,14 @@ void vfio_pci_liveupdate_init(const struct pci_driver *driver,
 	if (!liveupdate_enabled())
 		return;
 
-	vfio_pci_liveupdate_driver = &driver->driver;
+	vfio_pci_liveupdate_driver.driver = &driver->driver;
 	vfio_pci_liveupdate_ops = ops;
 	ret = liveupdate_register_file_handler(&vfio_pci_liveupdate_handler);
 	if (ret)
 		goto err;
 
-	ret = pci_liveupdate_register(&vfio_pci_liveupdate_handler);
+	ret = pci_liveupdate_register(&vfio_pci_liveupdate_handler,
+				      &vfio_pci_liveupdate_driver);
 	if (ret)
 		goto err_unregister;
 
@@ -836,7 +856,8 @@ void vfio_pci_liveupdate_init(const struct pci_driver *driver,
 	return;
 
 err_unregister_pci:
-	pci_liveupdate_unregister(&vfio_pci_liveupdate_handler);
+	pci_liveupdate_unregister(&vfio_pci_liveupdate_handler,
+				  &vfio_pci_liveupdate_driver);
 err_unregister:
 	liveupdate_unregister_file_handler(&vfio_pci_liveupdate_handler);
 err:
@@ -850,6 +871,7 @@ void vfio_pci_liveupdate_cleanup(void)
 		return;
 
 	iommu_liveupdate_unregister(&vfio_pci_liveupdate_handler);
-	pci_liveupdate_unregister(&vfio_pci_liveupdate_handler);
+	pci_liveupdate_unregister(&vfio_pci_liveupdate_handler,
+				  &vfio_pci_liveupdate_driver);
 	liveupdate_unregister_file_handler(&vfio_pci_liveupdate_handler);
 }
