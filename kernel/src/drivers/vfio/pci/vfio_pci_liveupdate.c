@@ -72,6 +72,7 @@
 #include <linux/module.h>
 #include <linux/pci_liveupdate.h>
 #include <linux/pm_runtime.h>
+#include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vfio_liveupdate.h>
@@ -708,6 +709,15 @@ static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
 	kho_restore_free(ser);
 }
 
+static void vfio_pci_liveupdate_describe(struct liveupdate_file_op_args *args,
+					 struct seq_file *m)
+{
+	const struct vfio_pci_ser *ser = phys_to_virt(args->serialized_data);
+
+	seq_printf(m, "%04x:%02x:%02x.%x", ser->domain, PCI_BUS_NUM(ser->bdf),
+		   PCI_SLOT(ser->bdf), PCI_FUNC(ser->bdf));
+}
+
 static u32 vfio_pci_liveupdate_mode(enum pci_liveupdate_state state)
 {
 	switch (state) {
@@ -819,6 +829,7 @@ static const struct liveupdate_file_ops vfio_pci_liveupdate_file_ops = {
 	.retrieve = vfio_pci_liveupdate_retrieve,
 	.can_finish = vfio_pci_liveupdate_can_finish,
 	.finish = vfio_pci_liveupdate_finish,
+	.describe = vfio_pci_liveupdate_describe,
 	.owner = THIS_MODULE,
 };
 
