@@ -64,6 +64,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/cleanup.h>
+#include <linux/iommu.h>
 #include <linux/iommu_liveupdate.h>
 #include <linux/kexec_handover.h>
 #include <linux/kho/abi/pci.h>
@@ -165,8 +166,9 @@ static int vfio_pci_liveupdate_check_device(struct pci_dev *pdev,
 	if (vfio_pci_liveupdate_is_display(pdev))
 		return -ENOENT;
 
+	/* VFIO registers no other device with an IOMMU than a coherent one */
 	*why = "no IOMMU keeps its DMA in bounds";
-	if (vdev->vdev.noiommu)
+	if (!device_iommu_capable(&vdev->pdev->dev, IOMMU_CAP_CACHE_COHERENCY))
 		return -EOPNOTSUPP;
 
 	return 0;
