@@ -23,6 +23,7 @@ help:
 	@echo '  make test      the core scenarios, in virtual machines (TESTS=tests/FILE.py)'
 	@echo '  make test-all  all scenarios on all kernels, which takes long'
 	@echo '  make shell     a lab machine to play in'
+	@echo '  make tool      the command-line tool, build/tool/vfio-liveupdate'
 	@echo '  make check     style, static analysis, documentation of the code'
 	@echo '  make kernel    build kernels (FLAVOURS="$(FLAVOURS)", BASE=$(BASE))'
 	@echo '  make tree      the Linux tree with our work laid into it, build/linux-$(BASE)'
@@ -52,6 +53,9 @@ lab: setup
 guest:
 	@$(MAKE) --no-print-directory -C tests/guest OUT=$(BUILD)/guest HEADERS=$(BUILD)/headers
 
+tool: setup
+	@$(PYTHON) -c 'from lab.image import tool_program; print(tool_program())'
+
 demo: lab
 	@demo/run
 
@@ -77,4 +81,4 @@ clean:
 	@$(BENEATH) kernel/tree saved
 	rm -rf $(BUILD)
 
-.PHONY: help setup tree hooks kernel lab guest demo shell test test-all check clean
+.PHONY: help setup tree hooks kernel lab guest tool demo shell test test-all check clean

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a machine starts from: kernels, and an initramfs that serves both of an update.
 
-The initramfs holds busybox, the guest program, the library's example, and of every kernel that
-takes part its modules (/lib/modules/RELEASE) and its image (/images/FLAVOUR/bzImage), so that the
-incoming kernel can be given the very initramfs that the outgoing one was started with.
+The initramfs holds busybox, the guest program, the library's example, the tool vfio-liveupdate with
+the libraries that it needs, and of every kernel that takes part its modules (/lib/modules/RELEASE)
+and its image (/images/FLAVOUR/bzImage), so that the incoming kernel can be given the very initramfs
+that the outgoing one was started with.
 """
 
 import fcntl
 import functools
 import os
+import re
 import stat
 import subprocess
 from dataclasses import dataclass
@@ -18,8 +20,10 @@ from . import paths
 
 BUSYBOX = Path("/bin/busybox")
 INIT = Path(__file__).with_name("init")
+TOOL = "vfio-liveupdate"
+PCI_IDS = Path("/usr/share/misc/pci.ids")
 FOLDERS = ("bin", "dev", "etc", "images", "lib", "lib/modules", "mnt", "proc", "run", "sbin",
-           "sys", "tmp", "usr", "usr/bin", "usr/sbin")
+           "sys", "tmp", "usr", "usr/bin", "usr/sbin", "usr/share", "usr/share/misc")
 
 
 class ImageError(Exception):
@@ -134,6 +138,40 @@ def guest_program():
     return out / "guest"
 
 
+def _run(*command):
+    """Run a command that builds something; raises ImageError with what it said."""
+    made = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          check=False)
+    if made.returncode:
+        raise ImageError(f"{' '.join(map(str, command))}:\n{made.stdout}")
+    return made.stdout
+
+
+@functools.lru_cache(maxsize=None)
+def tool_program():
+    """Build the tool vfio-liveupdate and return its path."""
+    out = paths.BUILD / "tool"
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / ".lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (out / "build.ninja").exists():
+            _run("meson", "setup", out, paths.ROOT / "tool")
+        _run("ninja", "-C", out)
+    return out / TOOL
+
+
+def _add_tool(archive):
+    """Add the tool, the shared libraries that it needs, and the names of PCI devices."""
+    tool = tool_program()
+    libraries = re.findall(r"(/\S+) \(0x", _run("ldd", tool))
+    for folder in sorted({str(Path(path).parent)[1:] for path in libraries} - set(FOLDERS)):
+        archive.folder(folder)
+    for path in libraries:
+        archive.file(path[1:], path, executable=True)
+    archive.file(f"usr/sbin/{TOOL}", tool, executable=True)
+    archive.file(str(PCI_IDS)[1:], PCI_IDS)
+
+
 def _add_busybox(archive):
     """Add busybox under the name of each of its commands."""
     archive.file("bin/busybox", BUSYBOX, executable=True)
@@ -158,6 +196,7 @@ def initramfs(kernels):
     archive.file("init", INIT, executable=True)
     for program in (guest_program(), guest_program().with_name("example")):
         archive.file(f"bin/{program.name}", program, executable=True)
+    _add_tool(archive)
     for kernel in kernels:
         archive.folder(f"images/{kernel.flavour}")
         archive.file(f"images/{kernel.flavour}/bzImage", kernel.image)

@@ -29,8 +29,9 @@ from .topology import STANDARD, Run, arguments
 from .wire import Wire
 
 # no_timer_check: on a busy host the timer can be too slow for Linux's test of it, which panics.
-COMMAND_LINE = ("console=ttyS0 liveupdate=on kho=on intel_iommu=on iommu=nopt panic=-1"
-                " retain_initrd no_timer_check")
+# earlyprintk: what a kernel says before its console is there, such as why it cannot go on.
+COMMAND_LINE = ("console=ttyS0 earlyprintk=serial,ttyS0,115200 liveupdate=on kho=on intel_iommu=on"
+                " iommu=nopt panic=-1 retain_initrd no_timer_check")
 SPLAT = re.compile(
     r"BUG:|WARNING:|KASAN|UBSAN|Oops|Kernel panic|refcount_t|possible recursive locking"
     r"|possible circular locking|inconsistent lock state|suspicious RCU usage|Call Trace"
@@ -214,14 +215,16 @@ class Machine:
 
     name names its folder build/lab/runs/NAME; kernel and next_kernel are flavours, the second
     is what kexec() goes to first; append goes to the kernel's command line; scalable has VT-d in
-    scalable mode, first_stage with first-stage page tables only. marks has times of the host: of
-    the order to jump ("freeze"), of the previous kernel's last word ("jump"), of the present
-    kernel's first word ("kernel") and of its agent's ("ready"), and of QEMU's start ("start").
-    slow tells whether a kernel is one for debugging, which takes many times as long.
+    scalable mode, first_stage with first-stage page tables only; device_iotlb lets it take part in
+    ATS. marks has times of the host: of the order to jump ("freeze"), of the previous kernel's last
+    word ("jump"), of the present kernel's first word ("kernel") and of its agent's ("ready"), and
+    of QEMU's start ("start"). slow tells whether a kernel is one for debugging, which takes many
+    times as long.
     """
 
     def __init__(self, name, kernel="lab-a", next_kernel=None, *, topology=STANDARD, append="",
-                 memory=None, smp=2, scalable=False, first_stage=False, modules=(), icount=False):
+                 memory=None, smp=2, scalable=False, first_stage=False, device_iotlb=False,
+                 modules=(), icount=False):
         """Describe a machine; nothing runs yet."""
         self.kernel = Kernel.named(kernel)
         self.next_kernel = Kernel.named(next_kernel or ("lab-b" if kernel == "lab-a" else kernel))
@@ -238,7 +241,8 @@ class Machine:
         self._smp = smp
         self._iommu = ",".join(["intel-iommu,intremap=on"]
                                + ["x-scalable-mode=on"] * (scalable or first_stage)
-                               + ["x-flts=on"] * first_stage)
+                               + ["x-flts=on"] * first_stage
+                               + ["device-iotlb=on"] * device_iotlb)
         self._icount = icount
         self._loaded = None
         self._expected = []
@@ -409,15 +413,15 @@ class Machine:
                              self.command_line(append))
         self._loaded = target
 
-    def kexec_go(self, timeout=None, look=None):
+    def kexec_go(self, timeout=None, look=None, command="kexec_go"):
         """Jump and wait for the next kernel; raises GuestError when the jump is refused.
 
         look is called between the kernels, with the machine stopped: the next one has said its
-        first word, and has yet to look for devices.
+        first word, and has yet to look for devices. command is what the worker is told.
         """
         boots = len(self._boots)
         self.marks["freeze"] = time.time()
-        self.worker("kexec").start("kexec_go")
+        self.worker("kexec").start(command)
         if look:
             self._wait(lambda: self.marks.get("kernel", 0) > self.marks["freeze"]
                        or "kexec" in self._replies,
@@ -428,10 +432,15 @@ class Machine:
         self._wait(lambda: len(self._boots) > boots or "kexec" in self._replies,
                    timeout or self._patience, "the next kernel does not come up")
         if len(self._boots) == boots:
-            self.reply("kexec")
+            raise GuestError(command, "", self.reply("kexec").text)
         if self._loaded is not self.kernel:
             self.kernel, self.next_kernel = self._loaded, self.kernel
         self._wait_boot(boots + 1)
+
+    def kexec_by(self, command, timeout=None):
+        """Jump by a shell command that loads the next kernel and jumps."""
+        self._loaded = self.next_kernel
+        self.kexec_go(timeout, command=f"sh {command}")
 
     def kexec(self, append="", timeout=None, look=None):
         """Load the next kernel and jump into it."""
@@ -610,9 +619,14 @@ class Machine:
 
     def _alive(self):
         """Raise MachineError when QEMU has ended."""
-        if not self._process or self._process.poll() is not None:
-            log = self.folder / "qemu.log"
-            raise MachineError(self._say("QEMU is not running: " + log.read_text().strip()))
+        if not self._process:
+            raise MachineError("QEMU was not started")
+        status = self._process.poll()
+        if status is not None:
+            why = ("the machine was reset or turned off" if not status else
+                   f"exit code {status}" if status > 0 else signal.strsignal(-status))
+            log = (self.folder / "qemu.log").read_text().strip()
+            raise MachineError(self._say(f"QEMU has ended: {why} {log}".strip()))
 
     def _say(self, what):
         """Return an error's text: what, the telling part of the console, where to look."""

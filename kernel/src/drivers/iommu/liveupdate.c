@@ -559,20 +559,16 @@ EXPORT_SYMBOL_GPL(iommu_liveupdate_freeze_domain);
 
 /* --- outgoing: devices and units -------------------------------------------- */
 
-static int iommu_liveupdate_check_group(struct iommu_group *group,
-					const char **why)
+/* What is against a group whatever page table it is attached to? */
+static int iommu_liveupdate_check_members(struct iommu_group *group,
+					  const struct iommu_liveupdate_ops *ops,
+					  const char **why)
 {
-	struct iommu_liveupdate_domain *lu;
 	unsigned long pasid = IOMMU_NO_PASID;
 	struct group_device *gdev;
 	int ret;
 
 	lockdep_assert_held(&group->mutex);
-
-	*why = "its page table is not preserved";
-	lu = xa_load(&iommu_liveupdate_preserved, (unsigned long)group->domain);
-	if (!lu || lu->spoiled)
-		return -ENOENT;
 
 	*why = "it uses PASIDs";
 	if (xa_find_after(&group->pasid_array, &pasid, ULONG_MAX, XA_PRESENT))
@@ -583,13 +579,60 @@ static int iommu_liveupdate_check_group(struct iommu_group *group,
 		return -EBUSY;
 
 	for_each_group_device(group, gdev) {
-		ret = group->domain->owner->liveupdate->device_check(gdev->dev,
-								     why);
+		ret = ops->device_check(gdev->dev, why);
 		if (ret)
 			return ret;
 	}
 
 	return 0;
+}
+
+static int iommu_liveupdate_check_group(struct iommu_group *group,
+					const char **why)
+{
+	struct iommu_liveupdate_domain *lu;
+
+	lockdep_assert_held(&group->mutex);
+
+	*why = "its page table is not preserved";
+	lu = xa_load(&iommu_liveupdate_preserved, (unsigned long)group->domain);
+	if (!lu || lu->spoiled)
+		return -ENOENT;
+
+	return iommu_liveupdate_check_members(group,
+					      group->domain->owner->liveupdate,
+					      why);
+}
+
+/**
+ * iommu_liveupdate_can_run() - Could a device's DMA go on in an update?
+ * @dev: Device; the caller keeps it in its IOMMU group.
+ * @why: Where to put what is against it.
+ *
+ * Unlike iommu_liveupdate_check_device() this does not ask for a preserved page
+ * table: it says what there is when the device is attached to one.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0; -ENODEV without an IOMMU; -EOPNOTSUPP when something about the
+ * device or its IOMMU stands against it; -EBUSY while it is being reset.
+ */
+int iommu_liveupdate_can_run(struct device *dev, const char **why)
+{
+	struct iommu_group *group = dev->iommu_group;
+	const struct iommu_liveupdate_ops *ops;
+
+	*why = "no IOMMU translates for it";
+	if (!group || !dev->iommu || !dev->iommu->iommu_dev)
+		return -ENODEV;
+
+	*why = "its IOMMU's driver takes no part";
+	ops = dev_iommu_ops(dev)->liveupdate;
+	if (!ops)
+		return -EOPNOTSUPP;
+
+	guard(mutex)(&group->mutex);
+
+	return iommu_liveupdate_check_members(group, ops, why);
 }
 
 /**

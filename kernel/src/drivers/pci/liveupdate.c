@@ -32,7 +32,8 @@
  * device from then on.
  *
  * What a device goes through is shown in its ``liveupdate`` attribute in sysfs,
- * see Documentation/ABI/testing/sysfs-bus-pci-liveupdate.
+ * and what it could go through in ``liveupdate_modes``, see
+ * Documentation/ABI/testing/sysfs-bus-pci-liveupdate.
  *
  * Not every device can be preserved. Refused, with one line in the log, are
  * virtual functions, physical functions with virtual functions enabled, and
@@ -41,8 +42,8 @@
  * a switch without ACS is in the group of what is below it), and those behind a
  * bridge that puts its own requester ID on their requests.
  *
- * Locking: pci_liveupdate_lock guards the outgoing and the incoming list and
- * all writes to &struct pci_liveupdate. LUO's own lock of the FLB is taken
+ * Locking: pci_liveupdate_lock guards the outgoing and the incoming list, the
+ * list of drivers and all writes to &struct pci_liveupdate. LUO's own lock of the FLB is taken
  * before it and never inside it.
  */
 
@@ -64,6 +65,9 @@
 #include "pci.h"
 
 static DEFINE_MUTEX(pci_liveupdate_lock);
+
+/* Drivers whose devices can be preserved: pci_liveupdate_driver */
+static LIST_HEAD(pci_liveupdate_drivers);
 
 /* This kernel was handed devices, whether they are finished or not */
 static bool pci_liveupdate_came_in;
@@ -322,28 +326,43 @@ static void pci_liveupdate_put_incoming(void)
 
 /**
  * pci_liveupdate_register() - Make files that hand over PCI devices known
- * @fh: File handler of a driver, registered with LUO.
+ * @fh:  File handler of a driver, registered with LUO.
+ * @drv: That driver, for pci_liveupdate_unregister() to take back.
  *
  * From now on preserving a file of @fh makes the PCI core keep its list.
  *
- * Context: Process context, may sleep.
+ * Context: Process context, may sleep. Takes pci_liveupdate_lock.
  * Return: 0, or what liveupdate_register_flb() returns: -EOPNOTSUPP when live
  * update is off, -ENOMEM, -EEXIST, -ENOSPC.
  */
-int pci_liveupdate_register(struct liveupdate_file_handler *fh)
+int pci_liveupdate_register(struct liveupdate_file_handler *fh,
+			    struct pci_liveupdate_driver *drv)
 {
-	return liveupdate_register_flb(fh, &pci_liveupdate_flb);
+	int ret;
+
+	ret = liveupdate_register_flb(fh, &pci_liveupdate_flb);
+	if (ret)
+		return ret;
+
+	guard(mutex)(&pci_liveupdate_lock);
+	list_add_tail(&drv->list, &pci_liveupdate_drivers);
+
+	return 0;
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_register);
 
 /**
  * pci_liveupdate_unregister() - Undo pci_liveupdate_register()
- * @fh: File handler that was registered.
+ * @fh:  File handler that was registered.
+ * @drv: Driver that was registered with it.
  *
- * Context: Process context, may sleep.
+ * Context: Process context, may sleep. Takes pci_liveupdate_lock.
  */
-void pci_liveupdate_unregister(struct liveupdate_file_handler *fh)
+void pci_liveupdate_unregister(struct liveupdate_file_handler *fh,
+			       struct pci_liveupdate_driver *drv)
 {
+	scoped_guard(mutex, &pci_liveupdate_lock)
+		list_del(&drv->list);
 	liveupdate_unregister_flb(fh, &pci_liveupdate_flb);
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_unregister);
@@ -429,7 +448,7 @@ static int pci_liveupdate_check(struct pci_dev *pdev, const char **why)
 		return -EOPNOTSUPP;
 
 	*why = "its driver's name is too long";
-	if (strlen(pdev->driver->name) >= PCI_SER_DRIVER_LEN)
+	if (pdev->driver && strlen(pdev->driver->name) >= PCI_SER_DRIVER_LEN)
 		return -ENAMETOOLONG;
 
 	*why = "it or a bridge above it has a BAR of unusual size";
@@ -887,11 +906,87 @@ static ssize_t liveupdate_show(struct device *dev,
 }
 static DEVICE_ATTR_RO(liveupdate);
 
+/* Does the driver that the device is bound to take part, and with this device? */
+static int pci_liveupdate_check_driver(struct pci_dev *pdev, const char **why)
+{
+	struct pci_liveupdate_driver *drv;
+
+	device_lock_assert(&pdev->dev);
+
+	*why = "no driver is bound";
+	if (!pdev->dev.driver)
+		return -ENODEV;
+
+	guard(mutex)(&pci_liveupdate_lock);
+
+	list_for_each_entry(drv, &pci_liveupdate_drivers, list) {
+		if (drv->driver == pdev->dev.driver)
+			return drv->check(pdev, why);
+	}
+
+	*why = "its driver takes no part";
+
+	return -EOPNOTSUPP;
+}
+
+static int pci_liveupdate_emit(char *buf, int len, const char *what, int err,
+			       const char *why)
+{
+	if (!err)
+		return len + sysfs_emit_at(buf, len, "%s yes\n", what);
+
+	return len + sysfs_emit_at(buf, len, "%s %pe %s\n", what, ERR_PTR(err),
+				   why);
+}
+
+static ssize_t liveupdate_modes_show(struct device *dev,
+				     struct device_attribute *attr, char *buf)
+{
+	const char *why = "live update is off", *why_not_running, *why_not_driver;
+	int idle = -EOPNOTSUPP, running, driver, len;
+	struct pci_dev *pdev = to_pci_dev(dev);
+
+	/* Who unbinds it may wait for its file to be closed: not so the reader */
+	if (!device_trylock(dev))
+		return -EAGAIN;
+
+	if (liveupdate_enabled())
+		idle = pci_liveupdate_check(pdev, &why);
+	running = idle;
+	why_not_running = why;
+	if (!idle)
+		running = iommu_liveupdate_can_run(dev, &why_not_running);
+	driver = pci_liveupdate_check_driver(pdev, &why_not_driver);
+
+	device_unlock(dev);
+
+	len = pci_liveupdate_emit(buf, 0, "idle", idle, why);
+	len = pci_liveupdate_emit(buf, len, "running", running, why_not_running);
+
+	return pci_liveupdate_emit(buf, len, "driver", driver, why_not_driver);
+}
+static DEVICE_ATTR_RO(liveupdate_modes);
+
 static struct attribute *pci_liveupdate_attrs[] = {
 	&dev_attr_liveupdate.attr,
+	&dev_attr_liveupdate_modes.attr,
 	NULL,
 };
 
+/* A bridge is preserved for what is below it, and never for itself. */
+static umode_t pci_liveupdate_attr_visible(struct kobject *kobj,
+					   struct attribute *attr, int n)
+{
+	struct pci_dev *pdev = to_pci_dev(kobj_to_dev(kobj));
+
+	if (attr == &dev_attr_liveupdate_modes.attr &&
+	    pdev->hdr_type != PCI_HEADER_TYPE_NORMAL)
+		return 0;
+
+	return attr->mode;
+}
+
 const struct attribute_group pci_liveupdate_attr_group = {
 	.attrs = pci_liveupdate_attrs,
+	.is_visible = pci_liveupdate_attr_visible,
 };

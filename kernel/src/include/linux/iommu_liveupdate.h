@@ -78,6 +78,7 @@ int iommu_liveupdate_freeze_domain(struct iommu_domain *domain,
 				   const char **why);
 bool iommu_liveupdate_can_preserve_domain(struct iommu_domain *domain);
 
+int iommu_liveupdate_can_run(struct device *dev, const char **why);
 int iommu_liveupdate_check_device(struct device *dev, const char **why);
 int iommu_liveupdate_preserve_device(struct device *dev,
 				     const struct luo_file_set *files,
@@ -117,11 +118,16 @@ iommu_liveupdate_unregister(struct liveupdate_file_handler *fh)
 {
 }
 
-static inline int iommu_liveupdate_check_device(struct device *dev,
-						const char **why)
+static inline int iommu_liveupdate_can_run(struct device *dev, const char **why)
 {
 	*why = "this kernel cannot preserve IOMMU domains";
 	return -EOPNOTSUPP;
+}
+
+static inline int iommu_liveupdate_check_device(struct device *dev,
+						const char **why)
+{
+	return iommu_liveupdate_can_run(dev, why);
 }
 
 static inline int

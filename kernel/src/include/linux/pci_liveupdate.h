@@ -9,6 +9,7 @@
 #include <linux/errno.h>
 #include <linux/types.h>
 
+struct device_driver;
 struct liveupdate_file_handler;
 struct pci_dev;
 struct pci_saved_state;
@@ -50,10 +51,26 @@ struct pci_liveupdate {
 	u32 flags;
 };
 
+/**
+ * struct pci_liveupdate_driver - A driver that preserves its devices.
+ * @driver: The driver.
+ * @check:  Is there something about this device, which is bound to @driver, for
+ *          which @driver would not preserve it? If so @why says it. Returns 0 or
+ *          the error. Called with the device lock held; may sleep.
+ * @list:   The PCI core's.
+ */
+struct pci_liveupdate_driver {
+	const struct device_driver *driver;
+	int (*check)(struct pci_dev *pdev, const char **why);
+	struct list_head list;
+};
+
 #ifdef CONFIG_PCI_LIVEUPDATE
 
-int pci_liveupdate_register(struct liveupdate_file_handler *fh);
-void pci_liveupdate_unregister(struct liveupdate_file_handler *fh);
+int pci_liveupdate_register(struct liveupdate_file_handler *fh,
+			    struct pci_liveupdate_driver *drv);
+void pci_liveupdate_unregister(struct liveupdate_file_handler *fh,
+			       struct pci_liveupdate_driver *drv);
 int pci_liveupdate_can_preserve(struct pci_dev *pdev);
 int pci_liveupdate_preserve(struct pci_dev *pdev,
 			    enum pci_liveupdate_state mode);

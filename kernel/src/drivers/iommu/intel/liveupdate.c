@@ -432,7 +432,7 @@ static void handover_take_context(struct intel_iommu *iommu,
 
 	/* Several devices may have the same */
 	did = context_did(context, scalable);
-	if (did < iommu->max_domain_id && !ida_exists(&iommu->domain_ida, did) &&
+	if (did < cap_ndoms(iommu->cap) && !ida_exists(&iommu->domain_ida, did) &&
 	    ida_alloc_range(&iommu->domain_ida, did, did, GFP_KERNEL) < 0)
 		panic("DMAR: live update: %s: cannot reserve domain ID %u\n",
 		      iommu->name, did);

@@ -64,6 +64,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/cleanup.h>
+#include <linux/iommu.h>
 #include <linux/iommu_liveupdate.h>
 #include <linux/kexec_handover.h>
 #include <linux/kho/abi/pci.h>
@@ -72,6 +73,7 @@
 #include <linux/module.h>
 #include <linux/pci_liveupdate.h>
 #include <linux/pm_runtime.h>
+#include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vfio_liveupdate.h>
@@ -102,8 +104,7 @@ static LIST_HEAD(vfio_pci_liveupdate_files);
 /* Live update is on, and takes files of vfio-pci */
 static bool vfio_pci_liveupdate_registered;
 
-/* How vfio-pci's devices and files are told from those of other drivers */
-static const struct device_driver *vfio_pci_liveupdate_driver;
+/* How vfio-pci's files are told from those of other drivers */
 static const struct vfio_device_ops *vfio_pci_liveupdate_ops;
 
 static struct vfio_pci_core_device *
@@ -155,16 +156,37 @@ static bool vfio_pci_liveupdate_can_preserve(struct liveupdate_file_handler *fh,
 	return true;
 }
 
+/* Is there something about a device of vfio-pci, whether it is open or not? */
+static int vfio_pci_liveupdate_check_device(struct pci_dev *pdev,
+					    const char **why)
+{
+	struct vfio_pci_core_device *vdev = dev_get_drvdata(&pdev->dev);
+
+	*why = "is an Intel display device";
+	if (vfio_pci_liveupdate_is_display(pdev))
+		return -ENOENT;
+
+	/* VFIO registers no other device with an IOMMU than a coherent one */
+	*why = "no IOMMU keeps its DMA in bounds";
+	if (!device_iommu_capable(&vdev->pdev->dev, IOMMU_CAP_CACHE_COHERENCY))
+		return -EOPNOTSUPP;
+
+	return 0;
+}
+
+/* How vfio-pci's devices are told from those of other drivers */
+static struct pci_liveupdate_driver vfio_pci_liveupdate_driver = {
+	.check = vfio_pci_liveupdate_check_device,
+};
+
 static int vfio_pci_liveupdate_check(struct vfio_pci_core_device *vdev,
 				     const char **why)
 {
-	*why = "is an Intel display device";
-	if (vfio_pci_liveupdate_is_display(vdev->pdev))
-		return -ENOENT;
+	int ret;
 
-	*why = "no IOMMU keeps its DMA in bounds";
-	if (vdev->vdev.noiommu)
-		return -EOPNOTSUPP;
+	ret = vfio_pci_liveupdate_check_device(vdev->pdev, why);
+	if (ret)
+		return ret;
 
 	*why = "its clean state could not be saved";
 	if (!vdev->pci_saved_state)
@@ -551,7 +573,7 @@ vfio_pci_liveupdate_lock_incoming(const struct vfio_pci_ser *ser)
 
 	device_lock(&pdev->dev);
 	/* Whose driver data is it? A device with other IDs may sit there now. */
-	if (pdev->dev.driver == vfio_pci_liveupdate_driver) {
+	if (pdev->dev.driver == vfio_pci_liveupdate_driver.driver) {
 		vdev = dev_get_drvdata(&pdev->dev);
 		if (vdev->liveupdate_incoming)
 			return vdev;
@@ -689,6 +711,15 @@ static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
 	kho_restore_free(ser);
 }
 
+static void vfio_pci_liveupdate_describe(struct liveupdate_file_op_args *args,
+					 struct seq_file *m)
+{
+	const struct vfio_pci_ser *ser = phys_to_virt(args->serialized_data);
+
+	seq_printf(m, "%04x:%02x:%02x.%x", ser->domain, PCI_BUS_NUM(ser->bdf),
+		   PCI_SLOT(ser->bdf), PCI_FUNC(ser->bdf));
+}
+
 static u32 vfio_pci_liveupdate_mode(enum pci_liveupdate_state state)
 {
 	switch (state) {
@@ -800,6 +831,7 @@ static const struct liveupdate_file_ops vfio_pci_liveupdate_file_ops = {
 	.retrieve = vfio_pci_liveupdate_retrieve,
 	.can_finish = vfio_pci_liveupdate_can_finish,
 	.finish = vfio_pci_liveupdate_finish,
+	.describe = vfio_pci_liveupdate_describe,
 	.owner = THIS_MODULE,
 };
 
@@ -817,13 +849,14 @@ void vfio_pci_liveupdate_init(const struct pci_driver *driver,
 	if (!liveupdate_enabled())
 		return;
 
-	vfio_pci_liveupdate_driver = &driver->driver;
+	vfio_pci_liveupdate_driver.driver = &driver->driver;
 	vfio_pci_liveupdate_ops = ops;
 	ret = liveupdate_register_file_handler(&vfio_pci_liveupdate_handler);
 	if (ret)
 		goto err;
 
-	ret = pci_liveupdate_register(&vfio_pci_liveupdate_handler);
+	ret = pci_liveupdate_register(&vfio_pci_liveupdate_handler,
+				      &vfio_pci_liveupdate_driver);
 	if (ret)
 		goto err_unregister;
 
@@ -836,7 +869,8 @@ void vfio_pci_liveupdate_init(const struct pci_driver *driver,
 	return;
 
 err_unregister_pci:
-	pci_liveupdate_unregister(&vfio_pci_liveupdate_handler);
+	pci_liveupdate_unregister(&vfio_pci_liveupdate_handler,
+				  &vfio_pci_liveupdate_driver);
 err_unregister:
 	liveupdate_unregister_file_handler(&vfio_pci_liveupdate_handler);
 err:
@@ -850,6 +884,7 @@ void vfio_pci_liveupdate_cleanup(void)
 		return;
 
 	iommu_liveupdate_unregister(&vfio_pci_liveupdate_handler);
-	pci_liveupdate_unregister(&vfio_pci_liveupdate_handler);
+	pci_liveupdate_unregister(&vfio_pci_liveupdate_handler,
+				  &vfio_pci_liveupdate_driver);
 	liveupdate_unregister_file_handler(&vfio_pci_liveupdate_handler);
 }

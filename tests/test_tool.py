@@ -1,0 +1,657 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The tool vfio-liveupdate: what it says and does, on made-up systems and in machines."""
+
+import fcntl
+import json
+import os
+import pty
+import struct
+import subprocess
+import termios
+from dataclasses import dataclass
+
+import jsonschema
+import pytest
+
+from lab import Igb, Port, SMALL, image, paths
+from lab.running import Running
+from test_preserve import TwoFunctions
+from update import (PAIR, Owner, bridges, see_dma, see_no_faults, see_nothing_lost, see_undisturbed,
+                    state)
+
+OK, FAILED, USAGE, NEEDS_ROOT, REFUSED = range(5)
+COMMANDS = ("list", "check", "status", "kexec")
+SCHEMA = json.loads((paths.ROOT / "tool" / "schema.json").read_text())
+INITRD = "/sys/firmware/initrd"
+USER = "somebody"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the tool said, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self, command):
+        """Return the JSON that a command printed, after a look whether it is as promised."""
+        said = json.loads(self.out)
+        jsonschema.validate(said, {"$ref": f"#/definitions/{command}", **SCHEMA})
+        return said
+
+
+# --- on the host: the tool as it is built, with sanitizers, and under valgrind -----------------
+
+def sanitized():
+    """Build the tool with sanitizers and return its path."""
+    out = paths.BUILD / "tool-sanitized"
+    if not (out / "build.ninja").exists():
+        subprocess.run(["meson", "setup", out, paths.ROOT / "tool", "-Db_lundef=false",
+                        "-Db_sanitize=address,undefined"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["ninja", "-C", out], check=True, stdout=subprocess.DEVNULL)
+    return [out / image.TOOL]
+
+
+def checked():
+    """Return the tool under valgrind."""
+    return ["valgrind", "--quiet", "--leak-check=full", "--error-exitcode=99",
+            image.tool_program()]
+
+
+@pytest.fixture(scope="module", params=[sanitized, checked], ids=lambda make: make.__name__)
+def tool(request):
+    """Run the tool with some arguments; it must not be found to do anything wrong."""
+    program = request.param()
+    environment = {**os.environ, "UBSAN_OPTIONS": "halt_on_error=1:exitcode=98"}
+
+    def run(*arguments, user=None):
+        done = subprocess.run([*program, *arguments], capture_output=True, text=True, timeout=120,
+                              env=environment, user=user, check=False)
+        assert done.returncode <= REFUSED, done.stderr
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+class System:
+    """A system made of files, for --sysroot."""
+
+    def __init__(self, root):
+        """Make one that has no devices, and live update on."""
+        self.root = root
+        self.write("sys/bus/pci/devices/.keep", "")
+        self.write("sys/kernel/kexec_loaded", "0\n")
+        self.write("sys/class/iommu/dmar0/intel-iommu/ecap", "f00f5a\n")
+        self.write("sys/class/misc/iommu/dev", "10:1\n")
+        self.write("sys/bus/pci/drivers/vfio-pci/bind", "")
+        self.write("proc/sys/kernel/osrelease", "7.3.4\n")
+        self.write("proc/cmdline", "liveupdate=on kho=on\n")
+        self.write("dev/liveupdate", "")
+
+    def write(self, path, text):
+        """Write a file."""
+        path = self.root / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def configure(self, *options):
+        """Make a kernel configuration."""
+        self.write("boot/config-7.3.4", "".join(f"CONFIG_{option}\n" for option in options))
+
+    def device(self, bdf, modes=None, driver="vfio-pci", liveupdate="none", class_code=0x010802):
+        """Add a PCI device."""
+        folder = f"sys/bus/pci/devices/{bdf}"
+        self.write(f"{folder}/vendor", "0x1b36\n")
+        self.write(f"{folder}/device", "0x0010\n")
+        self.write(f"{folder}/class", f"{class_code:#08x}\n")
+        self.write(f"{folder}/liveupdate", f"{liveupdate}\n")
+        if modes is not None:
+            self.write(f"{folder}/liveupdate_modes", modes)
+        if driver:
+            (self.root / folder / "driver").symlink_to(f"../../drivers/{driver}")
+        (self.root / folder / "iommu_group").symlink_to("../../../../kernel/iommu_groups/7")
+
+    def sessions(self, text):
+        """Make the list of sessions."""
+        self.write("sys/kernel/debug/liveupdate/sessions", text)
+
+
+@pytest.fixture
+def system(tmp_path):
+    """A system made of files."""
+    tmp_path.chmod(0o755)
+    return System(tmp_path)
+
+
+GOOD = "idle yes\nrunning yes\ndriver yes\n"
+
+
+def test_help_and_version(tool):
+    """Each command has help on stdout, and there is a version."""
+    assert "Usage:" in tool("--help").out
+    assert tool("--version").out.startswith("vfio-liveupdate ")
+    for command in COMMANDS:
+        said = tool(command, "--help")
+        assert said.code == OK and f"vfio-liveupdate {command}" in said.out and not said.err
+        assert f"  {command} " in tool("-h").out
+        assert tool(command, "-V").out == tool("-V").out
+
+
+@pytest.mark.parametrize("arguments", [
+    (), ("fly",), ("list", "--bad"), ("list", "-x"), ("list", "01:00.0"), ("list", "--sysroot"),
+    ("check", "-n"), ("status", "more"), ("kexec",), ("kexec", "--kernel"), ("kexec", "-k", "/k"),
+    ("kexec", "-k", "/k", "-r", "more"), ("kexec", "-k", "/k", "-r", "--json"),
+    ("kexec", "-k", "/k", "-r", "--sysroot", "/"),
+], ids=" ".join)
+def test_wrong_usage(tool, arguments):
+    """What the tool does not understand is code 2, and a hint on stderr."""
+    said = tool(*arguments)
+    assert said.code == USAGE and "--help" in said.err and not said.out
+
+
+def test_own_system(tool):
+    """Whatever the host is, the tool can look at it."""
+    assert tool("list", "--all").code == OK
+    tool("list", "--all", "--json").json("list")
+    said = tool("check", "--json")
+    assert said.json("check")["ready"] == (said.code == OK)
+
+
+def test_list(tool, system):
+    """What the kernel says of devices is what the tool says."""
+    system.device("0000:01:00.0", GOOD)
+    system.device("0000:02:00.0", "idle yes\nrunning -EOPNOTSUPP its ATS is enabled\ndriver yes\n")
+    system.device("0000:03:00.0", "idle -EXDEV not alone\nrunning -EXDEV not alone\ndriver yes\n")
+    system.device("0001:04:00.1", "idle yes\nrunning yes\ndriver -95 its driver takes no part\n",
+                  driver="nvme", liveupdate="none")
+    system.device("0000:05:00.0", driver=None)
+    system.device("0000:06:00.0", None, "pcieport", "outgoing bridge", 0x060400)
+    said = tool("list", "--json", "--sysroot", system.root)
+    devices = {device.pop("device"): device for device in said.json("list")["devices"]}
+    assert list(devices) == ["0000:01:00.0", "0000:02:00.0", "0000:03:00.0", "0000:05:00.0",
+                             "0001:04:00.1"]
+    assert devices["0000:01:00.0"] == {
+        "id": "1b36:0010", "name": "QEMU NVM Express Controller", "driver": "vfio-pci",
+        "iommu_group": 7, "outgoing": None, "incoming": None, "preservable": True, "idle": True,
+        "running": True, "error": None, "reason": None}
+    wanted = {
+        "0000:02:00.0": (True, True, False, "EOPNOTSUPP", "its ATS is enabled"),
+        "0000:03:00.0": (False, False, False, "EXDEV", "not alone"),
+        "0000:05:00.0": (False, False, False, None, "this kernel preserves no PCI devices"),
+        "0001:04:00.1": (False, True, True, "EOPNOTSUPP",
+                         "its driver takes no part: bind it to vfio-pci"),
+    }
+    for bdf, expected in wanted.items():
+        keys = ("preservable", "idle", "running", "error", "reason")
+        assert tuple(devices[bdf][key] for key in keys) == expected, bdf
+    every = tool("list", "-a", "-J", "-s", system.root).json("list")["devices"]
+    bridge = next(device for device in every if device["device"] == "0000:06:00.0")
+    assert bridge["outgoing"] == "bridge" and "bridge" in bridge["reason"]
+
+
+def test_odd_answers(tool, system):
+    """An attribute that is not as it should be makes no device preservable."""
+    for number, text in enumerate(("", "\n\n", "idle", "idle maybe\nrunning \ndriver yes",
+                                   "driver yes\n", "idle -\nrunning -E" + "X" * 400)):
+        system.device(f"0000:{number:02x}:00.0", text)
+    said = tool("list", "--json", "--sysroot", system.root).json("list")
+    assert len(said["devices"]) == 6
+    assert not any(device["preservable"] for device in said["devices"])
+
+
+def test_table_fits(system):
+    """On a terminal no line is longer than the terminal is wide; elsewhere nothing is cut."""
+    reason = "its ATS, PRI or PASID is enabled"
+    system.device("0000:01:00.0", f"idle yes\nrunning -EOPNOTSUPP {reason}\ndriver yes\n")
+    command = [image.tool_program(), "list", "--sysroot", system.root]
+    piped = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert reason in piped and "QEMU NVM Express Controller" in piped
+    ours, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    subprocess.run(command, stdout=terminal, check=True)
+    os.close(terminal)
+    lines = os.read(ours, 1 << 16).decode().splitlines()
+    os.close(ours)
+    assert len(lines) > 2 and max(map(len, lines)) <= 80
+    assert "".join(reason.split()) in "".join("".join(line[-30:].split()) for line in lines[1:])
+
+
+def test_check(tool, system):
+    """Check says what is missing and what to do, and its exit code is its verdict."""
+    system.device("0000:01:00.0", GOOD)
+    system.device("0000:02:00.0", "idle yes\nrunning -EOPNOTSUPP ATS\ndriver yes\n")
+    root = ("--sysroot", system.root)
+    assert tool("check", *root).code == OK
+    assert tool("check", "--running", *root).code == REFUSED
+    assert tool("check", "--running", "01:00.0", *root).code == OK
+    said = tool("check", "-J", "-r", "0000:02:00.0", *root)
+    assert not said.json("check")["ready"] and len(said.json("check")["devices"]) == 1
+    said = tool("check", "0000:09:00.0", *root)
+    assert said.code == FAILED and "no PCI device 0000:09:00.0" in said.err
+
+
+def advice(said):
+    """Return what check advises, by what it is about."""
+    return {line["check"]: line["advice"] for line in said.json("check")["checks"]
+            if line["result"] == "no"}
+
+
+@pytest.mark.parametrize("cmdline, options, wanted", [
+    ("quiet", ["LIVEUPDATE=y", "KEXEC_HANDOVER=y"], "boot with kho=on liveupdate=on"),
+    ("quiet", ["LIVEUPDATE=y", "KEXEC_HANDOVER=y", "KEXEC_HANDOVER_ENABLE_DEFAULT=y"],
+     "boot with liveupdate=on"),
+    ("liveupdate=on", ["LIVEUPDATE=y", "KEXEC_HANDOVER=y"], "boot with kho=on"),
+    ("liveupdate=on kho=on liveupdate=0", ["LIVEUPDATE=y"], "boot with liveupdate=on"),
+    ('x="liveupdate=on y" kho=Y', ["LIVEUPDATE=y"], "boot with liveupdate=on"),
+    ("liveupdate=on kho=on", ["KEXEC_HANDOVER=y"], "build the kernel with CONFIG_LIVEUPDATE"),
+    ("liveupdate=on kho=on", ["LIVEUPDATE=y"], "the kernel's log says more"),
+])
+def test_why_off(tool, system, cmdline, options, wanted):
+    """Without /dev/liveupdate the tool says which parameter or option is missing."""
+    (system.root / "dev/liveupdate").unlink()
+    system.write("proc/cmdline", f"{cmdline}\n")
+    system.configure(*options)
+    root = ("--sysroot", system.root)
+    assert advice(tool("check", "--json", *root))["live update"].startswith(wanted)
+    said = tool("status", *root)
+    assert said.code == REFUSED and "no /dev/liveupdate" in said.err and wanted in said.err
+
+
+def test_what_is_missing(tool, system):
+    """Each switch has its advice."""
+    for path in ("sys/class/iommu/dmar0/intel-iommu/ecap", "sys/kernel/kexec_loaded",
+                 "sys/class/misc/iommu/dev", "sys/bus/pci/drivers/vfio-pci/bind"):
+        (system.root / path).unlink()
+    for path in ("sys/class/iommu/dmar0/intel-iommu", "sys/class/iommu/dmar0",
+                 "sys/class/misc/iommu", "sys/bus/pci/drivers/vfio-pci"):
+        (system.root / path).rmdir()
+    system.configure("KEXEC_FILE=y", "LIVEUPDATE=y")
+    said = advice(tool("check", "--json", "--sysroot", system.root))
+    assert "intel_iommu=on" in said["IOMMU"]
+    assert "CONFIG_KEXEC_FILE" in said["kexec"]
+    assert "CONFIG_IOMMUFD_LIVEUPDATE" in said["iommufd"]
+    assert "CONFIG_VFIO_PCI_LIVEUPDATE" in said["vfio-pci"]
+    assert "CONFIG_KEXEC_HANDOVER CONFIG_LIVEUPDATE_MEMFD" in said["configuration"]
+    system.write("lib/modules/7.3.4/modules.alias", "alias liveupdate-vfio-pci-v2 vfio_pci\n"
+                                                    "alias liveupdate-iommufd-v1 iommufd\n")
+    system.write("sys/kernel/kexec_loaded", "0\n")
+    system.write("proc/sys/kernel/kexec_load_disabled", "1\n")
+    said = advice(tool("check", "--json", "--sysroot", system.root))
+    assert "kexec_load_disabled" in said["kexec"]
+    assert set(said) == {"kexec", "IOMMU", "configuration"}
+
+
+SESSIONS = r"""session incoming retrieved vm one
+file 1 retrieved memfd-v2
+file 2 retrieved vfio-pci-v2 0000:01:00.0
+file 3 -19 vfio-pci-v2
+session incoming waiting b\033[31m\134
+file 18446744073709551615 waiting vfio-pci-v2
+session outgoing open  empty
+session outgoing open out
+file 7 preserved vfio-pci-v2 0000:03:00.0
+"""
+
+
+def test_status(tool, system):
+    """Sessions, their files and the devices in them, in both directions."""
+    system.device("0000:01:00.0", GOOD, liveupdate="incoming running")
+    system.device("0000:02:00.0", GOOD, None, "incoming idle")
+    system.device("0000:03:00.0", GOOD, liveupdate="incoming idle\noutgoing running")
+    system.device("0000:04:00.0", None, "pcieport", "outgoing bridge", 0x060400)
+    system.sessions(SESSIONS)
+    system.write("sys/kernel/kexec_loaded", "1\n")
+    root = ("--sysroot", system.root)
+    said = tool("status", "--json", *root).json("status")
+    keys = ("device", "direction", "mode", "state", "session")
+    assert [tuple(line[key] for key in keys) for line in said["devices"]] == [
+        ("0000:01:00.0", "incoming", "running", "retrieved", "vm one"),
+        ("0000:02:00.0", "incoming", "idle", "waiting", None),
+        ("0000:03:00.0", "incoming", "idle", "waiting", None),
+        ("0000:03:00.0", "outgoing", "running", "preserved", "out"),
+    ]
+    assert said["kexec_loaded"]
+    assert [(line["session"], line["state"], line["files"]) for line in said["sessions"]] == [
+        ("vm one", "retrieved", 3), ("b\\033[31m\\134", "waiting", 1), (" empty", "open", 0),
+        ("out", "open", 1)]
+    assert [(line["token"], line["state"]) for line in said["files"]] == [
+        (1, "retrieved"), (2, "retrieved"), (3, "ENODEV"), (2 ** 64 - 1, "waiting"),
+        (7, "preserved")]
+    text = tool("status", *root).out
+    assert "1 file from the previous kernel: waiting" in text
+    assert "2 files from the previous kernel: retrieved" in text
+    assert "1 file to go to the next kernel, which is loaded" in text
+    system.sessions("")
+    assert "no live update sessions" in tool("status", *root).out
+
+
+@pytest.mark.parametrize("text", ["file 1 waiting x\n", "session\n", "session incoming\n",
+                                  "session incoming waiting x\nfile\n"])
+def test_strange_sessions(tool, system, text):
+    """A list of sessions that cannot be understood is an error, and nothing worse."""
+    system.sessions(text)
+    said = tool("status", "--sysroot", system.root)
+    assert said.code == FAILED and "cannot be read" in said.err
+
+
+def test_no_debugfs(tool, system):
+    """Without the list of sessions the devices are shown, and what to do is said."""
+    system.device("0000:01:00.0", GOOD, liveupdate="incoming running")
+    said = tool("status", "--sysroot", system.root)
+    assert said.code == FAILED and "mount debugfs" in said.err
+    assert "0000:01:00.0" in said.out and "waiting" not in said.out
+
+
+def test_dry_run_on_the_host(tool):
+    """A dry run changes nothing, wherever it is tried: here it sees that all is put together."""
+    said = tool("kexec", "--kernel", "/dev/null", "--append", 'a "b', "--dry-run", "--force", "-J")
+    assert said.code == (OK if os.geteuid() == 0 else NEEDS_ROOT), said
+    if said.code == OK:
+        plan, = said.json("kexec")["plan"]
+        assert plan["cmdline"] == 'a "b' and plan["initrd"] is None
+
+
+@pytest.mark.parametrize("typed, wanted", [
+    (["ch"], {"check"}), ([""], {*COMMANDS, "--help", "--version"}),
+    (["kexec", "--re"], {"--reuse-cmdline"}), (["list", "--a"], {"--all"}),
+    (["status", "--a"], set()), (["fly", "--a"], set()), (["kexec", "-a", "--"], set()),
+], ids=lambda words: " ".join(words))
+def test_completion(typed, wanted):
+    """Bash completes commands and their options."""
+    script = ('. "$1"; shift; COMP_WORDS=(vfio-liveupdate "$@"); COMP_CWORD=$#;'
+              '_vfio_liveupdate; printf "%s\\n" "${COMPREPLY[@]}"')
+    done = subprocess.run(["bash", "-c", script, "-", paths.ROOT / "tool/vfio-liveupdate.bash",
+                           *typed], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == wanted and not done.stderr
+
+
+def test_install(tmp_path):
+    """Everything goes where a package wants it."""
+    image.tool_program()
+    subprocess.run(["meson", "install", "-C", paths.BUILD / "tool", "--no-rebuild",
+                    "--destdir", tmp_path], check=True, stdout=subprocess.DEVNULL)
+    there = {str(path.relative_to(tmp_path / "usr/local")) for path in tmp_path.rglob("*")
+             if path.is_file()}
+    assert there == {"sbin/vfio-liveupdate", "share/man/man8/vfio-liveupdate.8",
+                     "share/bash-completion/completions/vfio-liveupdate",
+                     "share/vfio-liveupdate/schema.json"}
+
+
+# --- in a machine -------------------------------------------------------------------------------
+
+def run(m, *arguments, user=None):
+    """Run the tool in a machine."""
+    command = f"vfio-liveupdate {' '.join(map(str, arguments))}"
+    if user:
+        m.sh(f"grep -q ^{user}: /etc/passwd || echo {user}:x:1000:1000::/:/bin/sh >>/etc/passwd")
+        command = f"su {user} -c '{command}'"
+    code = int(m.sh(f"{command} >/tmp/out 2>/tmp/err; echo $?"))
+    return Said(code, m.sh("cat /tmp/out"), m.sh("cat /tmp/err"))
+
+
+def ask(m, command, *arguments):
+    """Run a command of the tool that succeeds, and return its JSON."""
+    said = run(m, command, "--json", *arguments)
+    assert said.code == OK, said
+    return said.json(command)
+
+
+def answers(m):
+    """Return what list says of the devices of a machine, by their addresses."""
+    return {device["device"]: device for device in ask(m, "list")["devices"]}
+
+
+def summary(device):
+    """Return the part of what list says of a device that decides."""
+    return tuple(device[key] for key in ("preservable", "idle", "running", "error", "reason"))
+
+
+def loaded(m):
+    """Return whether a machine has loaded the next kernel."""
+    return m.sh("cat /sys/kernel/kexec_loaded") == "1"
+
+
+def kexec(kernel, *more):
+    """Return the words of a command that loads a kernel and jumps."""
+    return ("kexec", "--kernel", f"/images/{kernel.flavour}/bzImage", "--initrd", INITRD, *more)
+
+
+@dataclass(frozen=True)
+class Ats:
+    """A virtio network controller that has ATS."""
+
+    name: str
+
+    def arguments(self, bus, run_of_machine):
+        """Return QEMU's arguments."""
+        del run_of_machine
+        return ["-device", f"virtio-net-pci,id={self.name},bus={bus},addr=0,ats=on,romfile=,"
+                "iommu_platform=on,disable-legacy=on"]
+
+
+MIXED = (*PAIR, Port(TwoFunctions("twin")), Port(Ats("ats0")), Port(Igb("igb1")))
+
+
+def test_devices(start):
+    """What the kernel can do with devices of all kinds, it says and the tool repeats."""
+    m = start(topology=MIXED, device_iotlb=True)
+    nvme, igb, twin, ats, pf = map(m.bdf, ("nvme0", "igb0", "twin-0", "ats0", "igb1"))
+    said = answers(m)
+    unbound = (False, True, True, "EOPNOTSUPP", "its driver takes no part: bind it to vfio-pci")
+    assert summary(said[nvme]) == summary(said[igb]) == unbound
+    m.sh(f"echo 1 >/sys/bus/pci/devices/{pf}/sriov_numvfs")
+    link = f"/sys/bus/pci/devices/{pf}/virtfn0"
+    vf = m.sh(f"readlink -f {link}").rpartition("/")[2]
+    for bdf in (nvme, ats, twin, m.bdf("twin-1"), vf):
+        m.bind_vfio(bdf)
+    said = answers(m)
+    assert summary(said[nvme]) == (True, True, True, None, None)
+    assert summary(said[ats]) == (True, True, False, "EOPNOTSUPP",
+                                  "its ATS, PRI or PASID is enabled")
+    shared = (False, False, False, "EXDEV", "not alone in its IOMMU group")
+    assert summary(said[twin]) == shared
+    assert summary(said[vf]) == (False, False, False, "EOPNOTSUPP", "is a virtual function")
+    assert summary(said[pf])[3:] == ("EOPNOTSUPP", "has virtual functions enabled")
+    assert run(m, "check", nvme, ats).code == OK
+    assert run(m, "check", "--running", nvme).code == OK
+    assert run(m, "check", "--running", nvme, ats).code == REFUSED
+    assert run(m, "check", twin).code == REFUSED
+    assert run(m, "check").code == REFUSED
+    owner = Owner(m)
+    owner.worker.vfio("Dats0", ats)
+    owner.worker.vfio("Dtwin", twin)
+    owner.preserve("ats0")
+    assert owner.fails("preserve", "S", 2, "Dtwin") == "EXDEV"
+    assert answers(m)[ats]["outgoing"] == "idle"
+    every = {device["device"]: device for device in ask(m, "list", "--all")["devices"]}
+    above = bridges(m, ats)
+    assert above and all("bridge" in every[bridge]["reason"] for bridge in above)
+    assert every[above[0]]["outgoing"] == "bridge"
+
+
+def test_device_is_being_unbound(small):
+    """Who unbinds a device waits for its user; who asks about the device does not."""
+    owner = Owner(small)
+    bdf, = owner.own("nvme0")
+    worker = small.worker("unbinder")
+    worker.start("sh", f"echo {bdf} >/sys/bus/pci/drivers/vfio-pci/unbind")
+    small.sh(f"until ! cat /sys/bus/pci/devices/{bdf}/liveupdate_modes; do sleep 0.1; done 2>&1")
+    assert summary(answers(small)[bdf])[3] == "EAGAIN"
+    owner.worker.kill()
+    worker.wait()
+    assert summary(answers(small)[bdf])[3] == "ENODEV"
+
+
+def device_lines(m):
+    """Return what status says of devices."""
+    keys = ("device", "direction", "mode", "state", "session")
+    return [tuple(line[key] for key in keys) for line in ask(m, "status")["devices"]]
+
+
+def file_states(m):
+    """Return the states of all files in sessions."""
+    return [line["state"] for line in ask(m, "status")["files"]]
+
+
+def test_running_update(start):
+    """A drive crosses in running mode by `kexec`; status shows each step; nothing is lost."""
+    m = start(topology=PAIR)
+    owner = Running(m)
+    owner.open("nvme0")
+    owner.start()
+    bdf = m.bdf("nvme0")
+    assert run(m, "check", "--running").code == OK
+    assert ask(m, "status") == {"kexec_loaded": False, "devices": [], "sessions": [], "files": []}
+    owner.preserve()
+    assert device_lines(m) == [(bdf, "outgoing", "running", "preserved", "running")]
+    assert [(line["kind"].rpartition("-")[0], line["what"]) for line in ask(m, "status")["files"]] \
+        == [("memfd", None), ("iommufd", None), ("vfio-pci", bdf)]
+    said = run(m, *kexec(m.next_kernel, "--append", "intel_iommu=off", "-r", "-n"))
+    assert said.code == REFUSED and "turns off the IOMMU" in said.err
+    before = m.sh("uname -r")
+    m.kexec_by(f"vfio-liveupdate {' '.join(kexec(m.next_kernel, '--reuse-cmdline'))}")
+    assert m.sh("uname -r") != before
+    assert m.sh("cat /proc/cmdline") == m.command_line()
+    assert device_lines(m) == [(bdf, "incoming", "running", "waiting", None)]
+    assert file_states(m) == ["waiting"] * 3
+    said = run(m, *kexec(m.next_kernel, "-r", "-n"))
+    assert said.code == REFUSED and "session 'running' came from the previous kernel" in said.err
+    owner.retrieve()
+    assert device_lines(m) == [(bdf, "incoming", "running", "retrieved", "running")]
+    assert file_states(m) == ["retrieved"] * 3
+    owner.handover()
+    owner.finish()
+    assert ask(m, "status") == {"kexec_loaded": False, "devices": [], "sessions": [], "files": []}
+    see_nothing_lost(owner.settle())
+    see_undisturbed(owner)
+    see_no_faults(owner)
+    see_dma(owner)
+
+
+def test_kernel_refuses(small):
+    """The kernel refuses to jump while interrupts are on: the tool repeats why; all goes on."""
+    owner = Owner(small)
+    bdf, = owner.own("nvme0")
+    owner("vfio_irq_on", "Dnvme0", "MSIX", 1)
+    owner.preserve("nvme0")
+    said = run(small, *kexec(small.next_kernel, "-r"))
+    assert said.code == REFUSED
+    assert f"{bdf}: Freeze failed! Interrupts are still enabled." in said.err
+    assert loaded(small) and state(small, bdf) == "outgoing idle"
+    assert "which is loaded" in run(small, "status").out
+    owner("vfio_irq_off", "Dnvme0", "MSIX")
+    small.kexec_by(f"vfio-liveupdate {' '.join(kexec(small.next_kernel, '-r'))}")
+    owner.take_over("nvme0")
+
+
+def test_kexec_refusals(small):
+    """What is wrong with files and command lines is found before anything is done."""
+    m = small
+    for words, code, what in (
+            (kexec(m.next_kernel, "--append", "quiet"), REFUSED, "needs liveupdate=on"),
+            (kexec(m.next_kernel, "-r", "-a", "kho=off"), REFUSED, "has kho=off"),
+            (("kexec", "-r", "-k", "/nowhere"), FAILED, "/nowhere: No such file"),
+            (("kexec", "-r", "-k", "/nowhere", "-n"), FAILED, "/nowhere: No such file"),
+            (("kexec", "-r", "-k", "/init", "-i", "/nowhere"), FAILED, "/nowhere: No such file"),
+            (("kexec", "-r", "-k", "/init"), FAILED, "/init cannot be loaded: it is no kernel"),
+            (("kexec", "-r", "-k", "/init", "-a", "x" * 4096), FAILED, "command line: Arg"),
+    ):
+        said = run(m, *words)
+        assert said.code == code and what in said.err, said
+        assert not loaded(m)
+    said = run(m, *kexec(m.next_kernel, "-r", "-n"))
+    assert said.code == OK and "Would load" in said.out and "nothing is preserved" in said.err
+    assert m.command_line() in said.out
+    plan, = ask(m, *kexec(m.next_kernel, "-r", "-n"))["plan"]
+    assert plan == {"kernel": m.next_kernel.guest_image, "initrd": INITRD,
+                    "cmdline": m.command_line(), "by": "reboot(2)"}
+    assert not loaded(m)
+    said = run(m, *kexec(m.next_kernel, "-a", "quiet", "-n", "--force"))
+    assert said.code == OK and "needs liveupdate=on" in said.err
+    m.sh("echo 1 >/proc/sys/kernel/kexec_load_disabled")
+    said = run(m, *kexec(m.next_kernel, "-r"))
+    assert said.code == REFUSED and "kexec_load_disabled" in said.err
+    said = run(m, *kexec(m.next_kernel, "-r", "--force"))
+    assert said.code == FAILED and "kexec is not allowed" in said.err
+
+
+def test_by_systemd(small):
+    """Where systemd runs, it is told to jump once the kernel is loaded."""
+    m = small
+    m.sh("mkdir -p /run/systemd/system; printf '#!/bin/sh\\necho $* >/tmp/told\\n' >/bin/systemctl;"
+         " chmod +x /bin/systemctl")
+    assert ask(m, *kexec(m.next_kernel, "-r", "-n"))["plan"][0]["by"] == "systemctl kexec"
+    assert not loaded(m)
+    assert run(m, *kexec(m.next_kernel, "-r")).code == OK
+    assert loaded(m) and m.sh("cat /tmp/told") == "kexec"
+    m.sh("rm /bin/systemctl")
+    said = run(m, *kexec(m.next_kernel, "-r"))
+    assert said.code == FAILED and "systemctl: No such file" in said.err
+
+
+def test_without_root(small):
+    """Who is not root gets what everybody may know, and is told what needs root."""
+    m = small
+    owner = Owner(m)
+    bdf, = owner.own("nvme0")
+    owner.preserve("nvme0")
+    assert run(m, "list", user=USER).out == run(m, "list").out
+    assert run(m, "check", user=USER).code == OK
+    said = run(m, "status", user=USER)
+    assert said.code == NEEDS_ROOT and "root only" in said.err and bdf in said.out
+    said = run(m, "status", "--json", user=USER)
+    assert "sessions" not in said.json("status")
+    said = run(m, *kexec(m.next_kernel, "-r"), user=USER)
+    assert said.code == NEEDS_ROOT and "needs root" in said.err and not loaded(m)
+
+
+def test_switched_off(start):
+    """Without live update, without KHO, without an IOMMU: each has its message."""
+    m = start(topology=SMALL, append="liveupdate=off")
+    bdf = m.bdf("nvme0")
+    assert summary(answers(m)[bdf])[:1] + summary(answers(m)[bdf])[3:] == (
+        False, "EOPNOTSUPP", "live update is off")
+    assert advice(run(m, "check", "--json")) == {"live update": "boot with liveupdate=on"}
+    said = run(m, "status")
+    assert said.code == REFUSED and "boot with liveupdate=on" in said.err
+    said = run(m, *kexec(m.next_kernel, "-r", "-n"))
+    assert said.code == REFUSED and "boot with liveupdate=on" in said.err
+    m.kexec(append="liveupdate=on kho=off")
+    assert advice(run(m, "check", "--json")) == {"live update": "boot with kho=on",
+                                                 "kexec handover": "boot with kho=on"}
+    assert "boot with kho=on" in run(m, "status").err
+    m.kexec(append="liveupdate=on kho=on intel_iommu=off")
+    assert summary(answers(m)[bdf]) == (False, False, False, "ENODEV", "has no IOMMU group")
+    assert "intel_iommu=on" in advice(run(m, "check", "--json"))["IOMMU"]
+    assert "no live update sessions" in run(m, "status").out
+
+
+def test_built_in(start):
+    """With VFIO in the kernel itself nothing is missing either."""
+    m = start(topology=SMALL, kernel="builtin", next_kernel="builtin")
+    checks = {line["check"]: line["value"] for line in ask(m, "check")["checks"]}
+    assert checks["vfio-pci"] == checks["iommufd"] == "there"
+
+
+def test_reading_sessions(start):
+    """The list of sessions is root's, survives odd names, and keeps nobody from /dev/liveupdate."""
+    m = start(topology=SMALL)
+    sessions = "/sys/kernel/debug/liveupdate/sessions"
+    owner = Owner(m)
+    owner.own("nvme0")
+    owner.preserve("nvme0", session=r"a\b")
+    assert m.sh(f"stat -c %a {sessions}") == "400"
+    assert m.sh(f"cat {sessions}").splitlines()[0] == r"session outgoing open a\134b"
+    m.kexec()
+    assert m.sh(f"cat {sessions}").splitlines()[0] == r"session incoming waiting a\134b"
+    reader = m.worker("reader")
+    reader.start("sh", f"for i in $(seq 300); do cat {sessions} >/dev/null; done")
+    owner.retrieve("nvme0", session=r"a\b")
+    for _ in range(20):
+        owner("session_create", "T", "more")
+        owner("close", "T")
+    owner.drive("nvme0")
+    owner.finish()
+    reader.wait()
+    assert m.sh(f"cat {sessions}") == ""

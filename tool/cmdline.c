@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Command lines of kernels: words, with values that may be in double quotes.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tool.h"
+
+/* Length of the first word; a space in double quotes does not end it. */
+static size_t word_length(const char *text)
+{
+	bool quoted = false;
+	size_t n;
+
+	for (n = 0; text[n] && (quoted || text[n] != ' '); n++) {
+		if (text[n] == '"')
+			quoted = !quoted;
+	}
+	return n;
+}
+
+static const char *next_word(const char *text, size_t *length)
+{
+	text += *length;
+	text += strspn(text, " \n");
+	*length = word_length(text);
+	return *length ? text : NULL;
+}
+
+static bool begins_with(const char *word, size_t length, const char *start)
+{
+	size_t n = strlen(start);
+
+	return n <= length && !strncmp(word, start, n);
+}
+
+/**
+ * cmdline_get() - find a parameter
+ * @cmdline: command line
+ * @name: name of the parameter
+ * @value: where to put its value, which is the last one if there are many;
+ *         empty if it has none
+ * @size: room in @value; a longer value is cut
+ *
+ * Return: true if it is there
+ */
+bool cmdline_get(const char *cmdline, const char *name, char *value,
+		 size_t size)
+{
+	size_t length = 0, n = strlen(name);
+	const char *word = cmdline;
+	bool found = false;
+
+	value[0] = '\0';
+	while ((word = next_word(word, &length))) {
+		if (!begins_with(word, length, name) ||
+		    (length > n && word[n] != '='))
+			continue;
+		found = true;
+		n += length > n;
+		snprintf(value, size, "%.*s", (int)(length - n), word + n);
+		n = strlen(name);
+	}
+	return found;
+}
+
+/**
+ * cmdline_flag() - find out whether something is turned on
+ * @cmdline: command line
+ * @name: name of the parameter
+ * @otherwise: what it is without the parameter
+ *
+ * Return: whether it is on, as the kernel's kstrtobool() understands it
+ */
+bool cmdline_flag(const char *cmdline, const char *name, bool otherwise)
+{
+	char value[8];
+
+	if (!cmdline_get(cmdline, name, value, sizeof(value)))
+		return otherwise;
+	if (strchr("yYtT1", value[0]) && value[0])
+		return true;
+	if (strchr("nNfF0", value[0]) && value[0])
+		return false;
+	if (!strncasecmp(value, "on", 2))
+		return true;
+	if (!strncasecmp(value, "of", 2))
+		return false;
+	return otherwise;
+}
+
+/* What boot loaders add for the kernel that they start, and only for that */
+static bool is_loaders(const char *word, size_t length)
+{
+	return begins_with(word, length, "BOOT_IMAGE=") ||
+	       begins_with(word, length, "initrd=");
+}
+
+/**
+ * cmdline_reuse() - get the command line of this kernel for another one
+ * @buf: where to put it
+ * @size: room in @buf
+ *
+ * Return: 0 or a negative errno
+ */
+int cmdline_reuse(char *buf, size_t size)
+{
+	char own[MAX_CMDLINE];
+	int ret = file_read("proc/cmdline", own, sizeof(own));
+	const char *word = own;
+	size_t length = 0, n = 0;
+
+	buf[0] = '\0';
+	while ((word = next_word(word, &length))) {
+		if (is_loaders(word, length))
+			continue;
+		if (n + length + 2 > size)
+			return -E2BIG;
+		n += sprintf(buf + n, "%s%.*s", n ? " " : "", (int)length,
+			     word);
+	}
+	return ret;
+}

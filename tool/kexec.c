@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vfio-liveupdate kexec: replace the kernel.
+ *
+ * First look whether it would go well, then load the next kernel, then jump: by
+ * systemd when it is PID 1, so that services are stopped in order and keep what
+ * they have in their file descriptor stores, else directly.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <libsmartcols/libsmartcols.h>
+#include <linux/kexec.h>
+#include <linux/reboot.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "tool.h"
+
+/**
+ * struct plan - what is to be done
+ * @kernel: path of the next kernel's image
+ * @initrd: path of its initrd, or NULL
+ * @cmdline: its command line
+ * @append: what the user adds to it, or NULL
+ * @reuse: begin with the command line of this kernel
+ * @dry: only say what would be done
+ * @force: go on whatever is found
+ * @json: say it in JSON
+ * @systemd: systemd does the jump
+ */
+struct plan {
+	const char *kernel, *initrd;
+	char cmdline[MAX_CMDLINE];
+	const char *append;
+	bool reuse, dry, force, json, systemd;
+};
+
+/* --- the next kernel's command line ------------------------------------------ */
+
+static int make_cmdline(struct plan *plan)
+{
+	int ret = plan->reuse ?
+			  cmdline_reuse(plan->cmdline, sizeof(plan->cmdline)) :
+			  0;
+	size_t n = strlen(plan->cmdline);
+
+	if (!ret && plan->append) {
+		n += snprintf(plan->cmdline + n, sizeof(plan->cmdline) - n,
+			      "%s%s", n ? " " : "", plan->append);
+		if (n >= sizeof(plan->cmdline))
+			ret = -E2BIG;
+	}
+	if (ret)
+		complain("the next kernel's command line: %s", strerror(-ret));
+	return ret;
+}
+
+static bool turns_iommu_off(const char *cmdline)
+{
+	char value[64];
+
+	if (cmdline_get(cmdline, "iommu", value, sizeof(value)) &&
+	    !strcmp(value, "off"))
+		return true;
+	return cmdline_get(cmdline, "intel_iommu", value, sizeof(value)) &&
+	       !strncmp(value, "off", 3);
+}
+
+/* --- what stands against it ------------------------------------------------- */
+
+/**
+ * struct doubts - what was found before the jump
+ * @serious: how much of it is a reason not to jump
+ */
+struct doubts {
+	unsigned int serious;
+};
+
+static void refuse(struct doubts *doubts, const char *why)
+{
+	doubts->serious++;
+	complain("%s", why);
+}
+
+static void doubt_kernel(struct doubts *doubts)
+{
+	struct finding findings[MAX_FINDINGS];
+	size_t count = kernel_look(findings);
+
+	for (size_t i = 0; i < count; i++) {
+		if (findings[i].verdict != FINDING_NO)
+			continue;
+		doubts->serious++;
+		complain("%s: %s: %s", findings[i].what, findings[i].value,
+			 findings[i].advice);
+	}
+}
+
+static void doubt_cmdline(struct doubts *doubts, const struct plan *plan,
+			  bool running)
+{
+	if (!cmdline_flag(plan->cmdline, "liveupdate", false))
+		refuse(doubts,
+		       "the next kernel would take nothing over: its command line needs "
+		       "liveupdate=on (--append, or --reuse-cmdline)");
+	if (!cmdline_flag(plan->cmdline, "kho", true))
+		refuse(doubts,
+		       "the next kernel would take nothing over: its command line has kho=off");
+	if (running && turns_iommu_off(plan->cmdline))
+		refuse(doubts,
+		       "the next kernel would stop at once: its command line turns off the "
+		       "IOMMU, which devices in running mode need");
+}
+
+static void doubt_sessions(struct doubts *doubts,
+			   const struct sessions *sessions)
+{
+	size_t files = 0;
+
+	for (size_t i = 0; i < sessions->count; i++) {
+		const struct session *session = &sessions->all[i];
+
+		if (!session->incoming) {
+			files += session->nr_files;
+		} else if (session->nr_files) {
+			doubts->serious++;
+			complain(
+				"session '%s' came from the previous kernel and is not finished: "
+				"what is in it would be lost",
+				session->name);
+		}
+	}
+	if (sessions->known && !files)
+		complain(
+			"warning: nothing is preserved, this is a kexec like any other");
+}
+
+/* Returns whether any device goes along in running mode. */
+static bool doubt_devices(const struct devices *devices)
+{
+	bool running = false;
+
+	for (size_t i = 0; i < devices->count; i++) {
+		const struct device *dev = &devices->all[i];
+
+		running = running || !strcmp(dev->outgoing, "running");
+		if (dev->bound.yes && !*dev->outgoing)
+			complain("warning: %s is bound to %s and not preserved",
+				 dev->bdf, dev->driver);
+	}
+	return running;
+}
+
+/* Returns EXIT_OK when nothing serious stands against the jump. */
+static int look_before(const struct plan *plan)
+{
+	struct doubts doubts = {};
+	struct sessions sessions = {};
+	struct devices devices = {};
+	bool running;
+	int ret;
+
+	doubt_kernel(&doubts);
+	ret = sessions_read(&sessions);
+	if (ret)
+		complain("warning: sessions cannot be looked at: %s",
+			 strerror(-ret));
+	doubt_sessions(&doubts, &sessions);
+	running = !devices_read(&devices) && doubt_devices(&devices);
+	doubt_cmdline(&doubts, plan, running);
+	devices_free(&devices);
+	sessions_free(&sessions);
+	return doubts.serious ? EXIT_REFUSED : EXIT_OK;
+}
+
+/* --- loading ----------------------------------------------------------------- */
+
+static int open_image(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		complain("%s: %s", path, strerror(errno));
+	return fd;
+}
+
+static const char *why_not_loaded(int err)
+{
+	switch (err) {
+	case ENOEXEC:
+		return "it is no kernel that this one can start (a bzImage with "
+		       "CONFIG_RELOCATABLE)";
+	case EPERM:
+		return "kexec is not allowed: look at the sysctl kernel.kexec_load_disabled, and "
+		       "at lockdown";
+	case EBUSY:
+		return "somebody else is loading one";
+	case EKEYREJECTED:
+	case ENODATA:
+	case ENOKEY:
+		return "it needs a signature that this kernel knows";
+	case EADDRNOTAVAIL:
+	case ENOMEM:
+		return "there is not enough memory for it";
+	default:
+		return strerror(err);
+	}
+}
+
+static int load(const struct plan *plan, int kernel, int initrd)
+{
+	unsigned long flags = initrd < 0 ? KEXEC_FILE_NO_INITRAMFS : 0;
+
+	if (!syscall(SYS_kexec_file_load, kernel, initrd,
+		     strlen(plan->cmdline) + 1, plan->cmdline, flags))
+		return EXIT_OK;
+	complain("%s cannot be loaded: %s", plan->kernel,
+		 why_not_loaded(errno));
+	return EXIT_FAILED;
+}
+
+static int load_files(const struct plan *plan)
+{
+	int kernel = open_image(plan->kernel), initrd = -1;
+	int ret = EXIT_FAILED;
+
+	if (kernel < 0)
+		return ret;
+	if (plan->initrd)
+		initrd = open_image(plan->initrd);
+	if (!plan->initrd || initrd >= 0)
+		ret = load(plan, kernel, initrd);
+	if (initrd >= 0)
+		close(initrd);
+	close(kernel);
+	return ret;
+}
+
+/* What can be said of the files without loading them */
+static int try_files(const struct plan *plan)
+{
+	const char *const paths[] = { plan->kernel, plan->initrd };
+
+	for (size_t i = 0; i < 2 && paths[i]; i++) {
+		int fd = open_image(paths[i]);
+
+		if (fd < 0)
+			return EXIT_FAILED;
+		close(fd);
+	}
+	return EXIT_OK;
+}
+
+/* --- the jump ---------------------------------------------------------------- */
+
+/* From here on, what does the kernel say? */
+static int log_open(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd >= 0)
+		lseek(fd, 0, SEEK_END);
+	return fd;
+}
+
+/* Each read gives one record: "PRIORITY,NUMBER,TIME,FLAGS;TEXT\n..." */
+static void log_show(int fd)
+{
+	char record[1024];
+	ssize_t n;
+
+	while ((n = read(fd, record, sizeof(record) - 1)) > 0) {
+		char *text;
+
+		record[n] = '\0';
+		text = strchr(record, ';');
+		/* a facility of 0 (the kernel) at the level of a warning or worse */
+		if (!text || strtoul(record, NULL, 10) > 4)
+			continue;
+		text[strcspn(text, "\n")] = '\0';
+		complain("the kernel says: %s", text + 1);
+	}
+}
+
+static int jump(void)
+{
+	int log = log_open();
+	int err;
+
+	sync();
+	syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
+		LINUX_REBOOT_CMD_KEXEC, NULL);
+	err = errno;
+	complain("the kernel refuses to jump: %s", strerror(err));
+	if (log >= 0) {
+		log_show(log);
+		close(log);
+	}
+	complain("everything goes on; the next kernel stays loaded");
+	return EXIT_REFUSED;
+}
+
+static int jump_by_systemd(void)
+{
+	fflush(stdout);
+	execlp("systemctl", "systemctl", "kexec", (char *)NULL);
+	complain("systemctl: %s", strerror(errno));
+	return EXIT_FAILED;
+}
+
+/* --- the command ------------------------------------------------------------- */
+
+static int show_plan(const struct plan *plan)
+{
+	static const struct column columns[] = {
+		{ "kernel", 0, SCOLS_JSON_STRING, IN_JSON },
+		{ "initrd", 0, SCOLS_JSON_STRING, IN_JSON },
+		{ "cmdline", 0, SCOLS_JSON_STRING, IN_JSON },
+		{ "by", 0, SCOLS_JSON_STRING, IN_JSON },
+		{}
+	};
+	const char *by = plan->systemd ? "systemctl kexec" : "reboot(2)";
+	struct table *table;
+	void *line;
+
+	if (!plan->json) {
+		printf("Would load %s with %s%s\nand the command line: %s\nand jump by %s.\n",
+		       plan->kernel, plan->initrd ? "the initrd " : "no initrd",
+		       plan->initrd ?: "", plan->cmdline, by);
+		return EXIT_OK;
+	}
+	table = table_new("plan", columns, true);
+	line = table_line(table, NULL);
+	table_set(table, line, "kernel", "%s", plan->kernel);
+	table_set(table, line, "initrd", "%s", plan->initrd ?: "");
+	table_set(table, line, "cmdline", "%s", plan->cmdline);
+	table_set(table, line, "by", "%s", by);
+	table_print(&table, 1, true, NULL, false);
+	return EXIT_OK;
+}
+
+static int carry_out(struct plan *plan)
+{
+	int ret = look_before(plan);
+
+	if (ret && !plan->force) {
+		complain("nothing was done; --force goes on in spite of this");
+		return ret;
+	}
+	ret = plan->dry ? try_files(plan) : load_files(plan);
+	if (ret)
+		return ret;
+	if (plan->dry)
+		return show_plan(plan);
+	return plan->systemd ? jump_by_systemd() : jump();
+}
+
+static int set_option(struct plan *plan, int option)
+{
+	switch (option) {
+	case 'k':
+		plan->kernel = optarg;
+		break;
+	case 'i':
+		plan->initrd = optarg;
+		break;
+	case 'a':
+		plan->append = optarg;
+		break;
+	case 'r':
+		plan->reuse = true;
+		break;
+	case 'n':
+		plan->dry = true;
+		break;
+	case 'f':
+		plan->force = true;
+		break;
+	case OPTION_JSON:
+		plan->json = true;
+		break;
+	}
+	return 0;
+}
+
+static int check_usage(const struct plan *plan, int argc, char **argv)
+{
+	if (optind < argc)
+		return wrong_usage(&kexec_command, "'%s' is too much",
+				   argv[optind]);
+	if (!plan->kernel)
+		return wrong_usage(&kexec_command, "--kernel is missing");
+	if (!plan->append && !plan->reuse)
+		return wrong_usage(&kexec_command,
+				   "--append or --reuse-cmdline is missing");
+	if (plan->json && !plan->dry)
+		return wrong_usage(&kexec_command,
+				   "--json goes with --dry-run");
+	return EXIT_OK;
+}
+
+static int kexec(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "kernel", required_argument, NULL, 'k' },
+		{ "initrd", required_argument, NULL, 'i' },
+		{ "append", required_argument, NULL, 'a' },
+		{ "reuse-cmdline", no_argument, NULL, 'r' },
+		{ "dry-run", no_argument, NULL, 'n' },
+		{ "force", no_argument, NULL, 'f' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "json", no_argument, NULL, OPTION_JSON },
+		{},
+	};
+	struct plan plan = {};
+	int c, ret;
+
+	while ((c = next_option(argc, argv, options, &kexec_command)) >= 0)
+		set_option(&plan, c);
+	ret = check_usage(&plan, argc, argv);
+	if (ret)
+		return ret;
+	if (geteuid()) {
+		complain("kexec needs root: run it with sudo");
+		return EXIT_NEEDS_ROOT;
+	}
+	plan.systemd = file_exists("run/systemd/system");
+	if (make_cmdline(&plan))
+		return EXIT_FAILED;
+	return carry_out(&plan);
+}
+
+const struct command kexec_command = {
+	.name = "kexec",
+	.summary = "load the next kernel and jump into it",
+	.help = "Usage: " NAME " kexec --kernel FILE [OPTION...]\n\n"
+		"Looks whether a live update would go well, loads the next kernel, and jumps: by\n"
+		"'systemctl kexec' where systemd is PID 1, else at once.  If something stands\n"
+		"against it, nothing is done.\n\n"
+		"  -k, --kernel FILE    image of the next kernel\n"
+		"  -i, --initrd FILE    its initrd\n"
+		"  -r, --reuse-cmdline  take the command line of this kernel\n"
+		"  -a, --append TEXT    the command line, or what to add to that of this kernel\n"
+		"  -n, --dry-run        only look, and say what would be done\n"
+		"  -f, --force          go on whatever was found\n"
+		"  -J, --json           with --dry-run: print JSON\n"
+		"  -h, --help           print this\n"
+		"  -V, --version        print the version\n",
+	.run = kexec,
+};

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * vfio-liveupdate: what its parts share.
+ *
+ * main.c chooses a command; list.c, check.c, status.c and kexec.c are the
+ * commands.  They ask device.c about PCI devices, kernel.c about the kernel and
+ * session.c about live update sessions, and show what they hear through table.c.
+ */
+#ifndef TOOL_H
+#define TOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define NAME "vfio-liveupdate"
+#define DRIVER "vfio-pci"
+
+/* How the tool exits: see EXIT STATUS in its man page. */
+enum {
+	EXIT_OK = 0,
+	EXIT_FAILED = 1,
+	EXIT_USAGE = 2,
+	EXIT_NEEDS_ROOT = 3,
+	EXIT_REFUSED = 4,
+};
+
+/* --- main.c --- */
+
+struct option;
+
+/**
+ * struct command - what the user can ask for
+ * @name: its name
+ * @summary: what it does, in a few words
+ * @help: its usage, arguments and options, for --help
+ * @run: do it; argv[0] is its name. Returns one of EXIT_*.
+ */
+struct command {
+	const char *name;
+	const char *summary;
+	const char *help;
+	int (*run)(int argc, char **argv);
+};
+
+extern const struct command list_command;
+extern const struct command check_command;
+extern const struct command status_command;
+extern const struct command kexec_command;
+
+int next_option(int argc, char **argv, const struct option *options,
+		const struct command *command);
+int wrong_usage(const struct command *command, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Letters of options that several commands have */
+enum { OPTION_JSON = 'J', OPTION_SYSROOT = 's' };
+
+#define COMMON_HELP                         \
+	"  -J, --json         print JSON\n" \
+	"  -h, --help         print this\n" \
+	"  -V, --version      print the version\n"
+#define SYSROOT_HELP \
+	"  -s, --sysroot DIR  look at the system whose /sys, /proc, ... are in DIR\n"
+
+/* --- file.c: files of the system that is looked at --- */
+
+int file_set_root(const char *path);
+int file_open(const char *path, int flags);
+bool file_exists(const char *path);
+int file_read(const char *path, char *buf, size_t size);
+int file_link_name(const char *path, char *buf, size_t size);
+int file_walk(const char *path, int (*fn)(const char *name, void *data),
+	      void *data);
+
+/* --- device.c --- */
+
+/**
+ * struct answer - what the kernel says to a question
+ * @yes: the answer
+ * @error: if it is no: the name of an errno, else empty
+ * @why: if it is no: the reason, for people
+ */
+struct answer {
+	bool yes;
+	char error[24];
+	char why[128];
+};
+
+/**
+ * struct device - a PCI device
+ * @bdf: its address, like 0000:01:00.0
+ * @vendor: vendor ID
+ * @id: device ID
+ * @class: class code, 24 bits
+ * @name: what pci.ids calls it
+ * @driver: the driver that it is bound to, or empty
+ * @group: number of its IOMMU group, or empty
+ * @outgoing: how it goes to the next kernel: idle, running, bridge or empty
+ * @incoming: how it came from the previous kernel, likewise
+ * @idle: can it be preserved at all
+ * @running: can it be preserved in running mode
+ * @bound: does the driver that it is bound to preserve it
+ * @chosen: the command at hand is about it
+ */
+struct device {
+	char bdf[16];
+	unsigned int vendor, id, class;
+	char name[128];
+	char driver[64];
+	char group[12];
+	char outgoing[12], incoming[12];
+	struct answer idle, running, bound;
+	bool chosen;
+};
+
+/**
+ * struct devices - PCI devices, by address
+ * @all: the devices
+ * @count: how many
+ */
+struct devices {
+	struct device *all;
+	size_t count;
+};
+
+void error_name(const char *number, char *buf, size_t size);
+int devices_read(struct devices *devices);
+void devices_free(struct devices *devices);
+struct device *devices_find(const struct devices *devices, const char *bdf);
+bool device_is_bridge(const struct device *dev);
+bool device_preservable(const struct device *dev);
+const struct answer *device_objection(const struct device *dev);
+
+/* --- kernel.c --- */
+
+/**
+ * struct finding - something about the kernel that a live update depends on
+ * @what: its name
+ * @verdict: FINDING_OK, FINDING_NO or FINDING_UNKNOWN
+ * @value: what was found
+ * @advice: what to do about it, or empty
+ */
+struct finding {
+	const char *what;
+	enum { FINDING_OK, FINDING_NO, FINDING_UNKNOWN } verdict;
+	char value[96];
+	char advice[192];
+};
+
+#define MAX_FINDINGS 8
+
+size_t kernel_look(struct finding *findings);
+bool kernel_liveupdate_on(void);
+void kernel_explain_off(char *buf, size_t size);
+
+/* --- cmdline.c: command lines of kernels --- */
+
+#define MAX_CMDLINE 4096
+
+bool cmdline_get(const char *cmdline, const char *name, char *value,
+		 size_t size);
+bool cmdline_flag(const char *cmdline, const char *name, bool otherwise);
+int cmdline_reuse(char *buf, size_t size);
+
+/* --- session.c --- */
+
+/**
+ * struct session_file - a file in a session
+ * @token: its token, in decimal
+ * @state: preserved, waiting, retrieved, or the name of an errno
+ * @kind: compatible string of its handler
+ * @what: what its handler says about it, or empty: for vfio-pci the BDF
+ */
+struct session_file {
+	char token[24];
+	char state[24];
+	char kind[48];
+	char what[64];
+};
+
+/**
+ * struct session - a live update session
+ * @incoming: it came from the previous kernel
+ * @state: open, waiting or retrieved
+ * @name: its name, escaped by the kernel
+ * @files: its files
+ * @nr_files: how many
+ */
+struct session {
+	bool incoming;
+	char state[12];
+	char name[256];
+	struct session_file *files;
+	size_t nr_files;
+};
+
+/**
+ * struct sessions - all sessions
+ * @all: the sessions, incoming ones first
+ * @count: how many
+ * @known: the kernel has told
+ */
+struct sessions {
+	struct session *all;
+	size_t count;
+	bool known;
+};
+
+int sessions_read(struct sessions *sessions);
+void sessions_free(struct sessions *sessions);
+const struct session_file *sessions_find(const struct sessions *sessions,
+					 const char *bdf, bool incoming,
+					 const struct session **session);
+
+/* --- table.c --- */
+
+/**
+ * struct column - a column of a table
+ * @name: its name; the table shows it in capital letters, JSON as it is
+ * @flags: SCOLS_FL_*, for the table
+ * @json: SCOLS_JSON_*
+ * @where: bits of IN_TABLE and IN_JSON
+ */
+struct column {
+	const char *name;
+	int flags;
+	int json;
+	unsigned int where;
+};
+
+enum { IN_TABLE = 1, IN_JSON = 2, IN_BOTH = 3 };
+
+struct table;
+
+struct table *table_new(const char *name, const struct column *columns,
+			bool json);
+void *table_line(struct table *table, void *parent);
+void table_set(struct table *table, void *line, const char *column,
+	       const char *format, ...) __attribute__((format(printf, 4, 5)));
+void table_print(struct table *const *tables, size_t count, bool json,
+		 const char *flag, bool value);
+
+/* Tables that more than one command shows */
+struct table *devices_table(const struct devices *devices, bool json);
+struct table *findings_table(const struct finding *findings, size_t count,
+			     bool json);
+
+#endif /* TOOL_H */
