@@ -356,7 +356,7 @@ def test_dry_run_on_the_host(tool):
     (["ch"], {"check"}), ([""], {*COMMANDS, "--help", "--version"}),
     (["kexec", "--re"], {"--reuse-cmdline"}), (["list", "--a"], {"--all"}),
     (["status", "--a"], set()), (["fly", "--a"], set()), (["kexec", "-a", "--"], set()),
-], ids=lambda words: " ".join(words))
+], ids=lambda words: " ".join(sorted(words)))
 def test_completion(typed, wanted):
     """Bash completes commands and their options."""
     script = ('. "$1"; shift; COMP_WORDS=(vfio-liveupdate "$@"); COMP_CWORD=$#;'
