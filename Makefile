@@ -56,18 +56,22 @@ guest:
 tool: setup
 	@$(PYTHON) -c 'from lab.image import tool_program; print(tool_program())'
 
+# The root file system of machines that run systemd.
+rootfs: setup
+	@BUILD=$(BUILD) setup/rootfs >/dev/null
+
 demo: lab
 	@demo/run
 
 shell: lab
 	@$(PYTHON) -m lab shell
 
-test: setup
+test: rootfs
 	@$(BENEATH) kernel/build headers $(FLAVOURS)
 	@$(MAKE) --no-print-directory guest
 	@$(PYTEST) $(TESTS)
 
-test-all: setup
+test-all: rootfs
 	@$(BENEATH) kernel/build headers $(FLAVOURS)
 	@$(MAKE) --no-print-directory guest
 	@$(PYTEST) $(TESTS) --kernels all
@@ -81,4 +85,4 @@ clean:
 	@$(BENEATH) kernel/tree saved
 	rm -rf $(BUILD)
 
-.PHONY: help setup tree hooks kernel lab guest tool demo shell test test-all check clean
+.PHONY: help setup tree hooks kernel lab guest tool rootfs demo shell test test-all check clean

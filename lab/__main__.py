@@ -12,7 +12,7 @@ from .cost import table
 def shell(args):
     """Run a machine on this terminal."""
     machine = Machine("shell", args.kernel, args.next, scalable=args.scalable, append=args.append,
-                      memory=args.memory, modules=["vfio-pci"])
+                      memory=args.memory, modules=["vfio-pci"], system=args.system)
     machine.folder.mkdir(parents=True, exist_ok=True)
     try:
         return subprocess.call(machine.command(interactive=True))
@@ -56,7 +56,9 @@ def main():
     parser = argparse.ArgumentParser(prog="python3 -m lab", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     common = [options()]
-    commands.add_parser("shell", help=shell.__doc__, parents=common).set_defaults(run=shell)
+    people = commands.add_parser("shell", help=shell.__doc__, parents=common)
+    people.add_argument("--system", action="store_true", help="Debian with systemd")
+    people.set_defaults(run=shell)
     times = commands.add_parser("boot-time", help=boot_time.__doc__, parents=common)
     times.add_argument("--updates", type=int, default=1, help="how many kexecs (1)")
     times.set_defaults(run=boot_time)

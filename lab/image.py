@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a machine starts from: kernels, and an initramfs that serves both of an update.
 
-The initramfs holds busybox, the guest program, the library's example, the tool vfio-liveupdate with
-the libraries that it needs, and of every kernel that takes part its modules (/lib/modules/RELEASE)
-and its image (/images/FLAVOUR/bzImage), so that the incoming kernel can be given the very initramfs
-that the outgoing one was started with.
+The initramfs holds busybox, the guest program, the library's example, units for systemd, the tool
+vfio-liveupdate with the libraries that it needs, and of every kernel that takes part its modules
+(/lib/modules/RELEASE) and its image (/images/FLAVOUR/bzImage), so that the incoming kernel can be
+given the very initramfs that the outgoing one was started with.
 """
 
 import fcntl
@@ -20,6 +20,7 @@ from . import paths
 
 BUSYBOX = Path("/bin/busybox")
 INIT = Path(__file__).with_name("init")
+UNITS = Path(__file__).with_name("units")
 TOOL = "vfio-liveupdate"
 PCI_IDS = Path("/usr/share/misc/pci.ids")
 FOLDERS = ("bin", "dev", "etc", "images", "lib", "lib/modules", "mnt", "proc", "run", "sbin",
@@ -196,6 +197,7 @@ def initramfs(kernels):
     archive.file("init", INIT, executable=True)
     for program in (guest_program(), guest_program().with_name("example")):
         archive.file(f"bin/{program.name}", program, executable=True)
+    archive.tree("units", UNITS)
     _add_tool(archive)
     for kernel in kernels:
         archive.folder(f"images/{kernel.flavour}")

@@ -24,7 +24,8 @@ import time
 from dataclasses import dataclass
 
 from . import paths, pci, trace
-from .image import Kernel, initramfs
+from .image import ImageError, Kernel, initramfs
+from .system import WORDS, disk
 from .topology import STANDARD, Run, arguments
 from .wire import Wire
 
@@ -32,6 +33,8 @@ from .wire import Wire
 # earlyprintk: what a kernel says before its console is there, such as why it cannot go on.
 COMMAND_LINE = ("console=ttyS0 earlyprintk=serial,ttyS0,115200 liveupdate=on kho=on intel_iommu=on"
                 " iommu=nopt panic=-1 retain_initrd no_timer_check")
+# A shell on the console: in the initramfs, and where systemd runs.
+SHELL = "lab.shell systemd.debug_shell=ttyS0"
 SPLAT = re.compile(
     r"BUG:|WARNING:|KASAN|UBSAN|Oops|Kernel panic|refcount_t|possible recursive locking"
     r"|possible circular locking|inconsistent lock state|suspicious RCU usage|Call Trace"
@@ -44,6 +47,8 @@ COMMAND_LINE_KASAN = "kho_scratch=64M,64M,640M"
 # makes KASAN take every address for a wild one (Linux 7.3.4, before any code of ours runs).
 CPU = "max,la57=off"
 PATIENCE = 60
+# How many times as long everything may take with a kernel for debugging, or with systemd.
+SLOWNESS = 4
 QUIT_PATIENCE = 5
 CONSOLE_BUFFER = 1 << 20
 TAIL = 20
@@ -219,24 +224,30 @@ class Machine:
     ATS. marks has times of the host: of the order to jump ("freeze"), of the previous kernel's last
     word ("jump"), of the present kernel's first word ("kernel") and of its agent's ("ready"), and
     of QEMU's start ("start"). slow tells whether a kernel is one for debugging, which takes many
-    times as long.
+    times as long. system is for a machine with a Debian root file system and systemd
+    (lab/system.py), whose agent is a service.
     """
 
     def __init__(self, name, kernel="lab-a", next_kernel=None, *, topology=STANDARD, append="",
                  memory=None, smp=2, scalable=False, first_stage=False, device_iotlb=False,
-                 modules=(), icount=False):
+                 modules=(), icount=False, system=False):
         """Describe a machine; nothing runs yet."""
         self.kernel = Kernel.named(kernel)
         self.next_kernel = Kernel.named(next_kernel or ("lab-b" if kernel == "lab-a" else kernel))
         self.folder = paths.RUNS / re.sub(r"[^\w.+-]+", "-", name).strip("-")
+        self.system = system
         self.marks = {}
         self.wires = {}
         self._kernels = tuple(dict.fromkeys((self.kernel, self.next_kernel)))
+        unfit = [kernel.flavour for kernel in self._kernels if not kernel.has("EXT4_FS")]
+        if system and unfit:
+            raise ImageError(f"{unfit[0]} is built without kernel/config/system.config")
         self._topology = topology
         self.slow = any(kernel.has("KASAN") for kernel in self._kernels)
         self._append = " ".join([COMMAND_LINE_KASAN] * self.slow + [append]
-                                + [f"lab.modules={','.join(modules)}"] * bool(modules))
-        self._patience = PATIENCE * (4 if self.slow else 1)
+                                + [f"lab.modules={','.join(modules)}"] * bool(modules)
+                                + [WORDS] * system)
+        self._patience = PATIENCE * (SLOWNESS if self.slow or system else 1)
         self._memory = memory or ("2G" if self.slow else "1G")
         self._smp = smp
         self._iommu = ",".join(["intel-iommu,intremap=on"]
@@ -337,9 +348,11 @@ class Machine:
             "-M", "q35,kernel-irqchip=split,sata=off,smbus=off", "-accel", accel, "-cpu", CPU,
             "-smp", str(self._smp), "-m", self._memory, "-device", self._iommu,
             "-kernel", str(self.kernel.image), "-initrd", str(initramfs(self._kernels)),
-            "-append", self.command_line("lab.shell" if interactive else ""),
+            "-append", self.command_line(SHELL if interactive else ""),
             *arguments(self._topology, Run(self.folder, self._wire)),
         ]
+        if self.system:
+            command += disk()
         if self._icount:
             command += ["-icount", "shift=1,sleep=off"]
         if interactive:
@@ -413,23 +426,27 @@ class Machine:
                              self.command_line(append))
         self._loaded = target
 
-    def kexec_go(self, timeout=None, look=None, command="kexec_go"):
+    def kexec_go(self, timeout=None, look=None, command=None):
         """Jump and wait for the next kernel; raises GuestError when the jump is refused.
+
+        Where systemd runs it is asked to. It stops all services first; when the kernel refuses
+        after that it reboots, which ends the machine (MachineError).
 
         look is called between the kernels, with the machine stopped: the next one has said its
         first word, and has yet to look for devices. command is what the worker is told.
         """
         boots = len(self._boots)
         self.marks["freeze"] = time.time()
+        command = command or ("sh systemctl kexec" if self.system else "kexec_go")
         self.worker("kexec").start(command)
         if look:
             self._wait(lambda: self.marks.get("kernel", 0) > self.marks["freeze"]
-                       or "kexec" in self._replies,
+                       or self._refused(),
                        timeout or self._patience, "the next kernel does not speak")
-            if "kexec" not in self._replies:
+            if not self._refused():
                 with self.stopped():
                     look()
-        self._wait(lambda: len(self._boots) > boots or "kexec" in self._replies,
+        self._wait(lambda: len(self._boots) > boots or self._refused(),
                    timeout or self._patience, "the next kernel does not come up")
         if len(self._boots) == boots:
             raise GuestError(command, "", self.reply("kexec").text)
@@ -441,6 +458,15 @@ class Machine:
         """Jump by a shell command that loads the next kernel and jumps."""
         self._loaded = self.next_kernel
         self.kexec_go(timeout, command=f"sh {command}")
+
+    def _refused(self):
+        """Tell whether the order to jump was refused; systemctl succeeds before the jump."""
+        good, rest, _ = self._replies.get("kexec", (True, "0", None))
+        return "kexec" in self._replies and not (self.system and good and rest == "0")
+
+    def settled(self):
+        """Wait until systemd has started everything; returns what it calls that, like "running"."""
+        return self.sh("systemctl is-system-running --wait", check=False)
 
     def kexec(self, append="", timeout=None, look=None):
         """Load the next kernel and jump into it."""

@@ -204,9 +204,16 @@ class Running:
 
     # --- in the incoming kernel ---
 
-    def retrieve(self, order=("memory", "iommufd", "devices"), bind=True):
-        """Take everything out of the session, and have the devices where they were."""
-        self("session_retrieve", "S", self.session)
+    def store(self):
+        """Leave the session with systemd, under its own name; for a service."""
+        self("fdstore", "S", self.session)
+
+    def retrieve(self, order=("memory", "iommufd", "devices"), bind=True, stored=False):
+        """Take everything out of the session, and have the devices where they were.
+
+        stored: the session comes from systemd, which has retrieved it.
+        """
+        self("listen" if stored else "session_retrieve", "S", self.session)
         for what in order:
             if what == "iommufd":
                 self("retrieve", "S", IOMMUFD_TOKEN, "I")

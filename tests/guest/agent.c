@@ -9,7 +9,8 @@
  *	"NAME: TEXT"		any number of lines of output
  *	"NAME= ok VALUES" or "NAME= err ERRNO_NAME MESSAGE"	exactly one
  *
- * Workers run at the same time; each has at most one command under way.
+ * Workers run at the same time; each has at most one command under way. A
+ * worker that runs already, as a service with a socket in WORKERS, is used.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -130,36 +131,59 @@ static void worker_exec(int sock, const char *name)
 	_exit(127);
 }
 
+/* Connect to the service of this name; returns a socket or -1. */
+static int worker_connect(const char *name)
+{
+	struct sockaddr_un addr = worker_address(name);
+	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (sock >= 0 && connect(sock, (void *)&addr, sizeof(addr))) {
+		close(sock);
+		return -1;
+	}
+	return sock;
+}
+
+/* Start a process for a worker; returns a socket or -1 with errno set. */
+static int worker_fork(const char *name, pid_t *pid)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		return -1;
+	*pid = fork();
+	if (!*pid)
+		worker_exec(pair[1], name);
+	close(pair[1]);
+	if (*pid > 0)
+		return pair[0];
+	close(pair[0]);
+	return -1;
+}
+
 /* Start a worker; returns it or NULL with errno set. */
 static struct worker *worker_start(const char *name)
 {
-	int place = worker_place(NULL), pair[2];
+	int place = worker_place(NULL);
 	struct worker *w;
 
 	if (place < 0 || strlen(name) >= NAME_SIZE) {
 		errno = place < 0 ? EMFILE : ENAMETOOLONG;
 		return NULL;
 	}
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
-		return NULL;
 	w = calloc(1, sizeof(*w));
 	if (!w)
-		goto out;
+		return NULL;
 	strcpy(w->name, name);
-	w->sock = pair[0];
-	w->pid = fork();
-	if (!w->pid)
-		worker_exec(pair[1], name);
-	if (w->pid < 0)
-		goto out;
-	close(pair[1]);
+	w->sock = worker_connect(name);
+	if (w->sock < 0)
+		w->sock = worker_fork(name, &w->pid);
+	if (w->sock < 0) {
+		free(w);
+		return NULL;
+	}
 	workers[place] = w;
 	return w;
-out:
-	free(w);
-	close(pair[0]);
-	close(pair[1]);
-	return NULL;
 }
 
 /* Pass on a worker's lines. */
@@ -182,8 +206,11 @@ static void worker_bury(int place)
 	char text[96];
 	int status = 0;
 
-	waitpid(w->pid, &status, 0);
-	if (WIFSIGNALED(status))
+	if (w->pid)
+		waitpid(w->pid, &status, 0);
+	if (!w->pid)
+		snprintf(text, sizeof(text), "= err ECHILD service hung up");
+	else if (WIFSIGNALED(status))
 		snprintf(text, sizeof(text),
 			 "= err ECHILD worker died of SIG%s",
 			 sigabbrev_np(WTERMSIG(status)));
@@ -225,7 +252,8 @@ static void agent_command(const char *line)
 			reply("@", "= err ESRCH no such worker");
 			return;
 		}
-		kill(workers[place]->pid, SIGKILL);
+		if (workers[place]->pid)
+			kill(workers[place]->pid, SIGKILL);
 		worker_bury(place);
 	} else {
 		reply("@", "= err ENOSYS unknown command");
@@ -342,8 +370,10 @@ int main(int argc, char **argv)
 		return agent_main(argv[2]);
 	if (argc >= 2 && !strcmp(argv[1], "worker"))
 		return worker_main();
+	if (argc == 3 && !strcmp(argv[1], "serve"))
+		return service_main(argv[2]);
 	fprintf(stderr,
-		"usage: guest agent TTY | guest worker [NAME]\n"
+		"usage: guest agent TTY | guest worker [NAME] | guest serve NAME\n"
 		"A worker reads commands from its input; try 'help'.\n");
 	return 2;
 }

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/un.h>
 #include <linux/types.h>
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
@@ -98,9 +99,11 @@ extern const struct command vfio_commands[];
 extern const struct command nvme_commands[];
 extern const struct command igb_commands[];
 extern const struct command kexec_commands[];
+extern const struct command service_commands[];
 
 /* worker.c */
 int worker_main(void);
+void worker_lines(void);
 struct object *object_find(const char *name);
 void window_unmap(struct window *win);
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -110,6 +113,10 @@ int complain(int err, const char *fmt, ...)
 int sys(long ret);
 uint64_t now_ms(void);
 void pause_us(unsigned int us);
+
+/* service.c */
+int service_main(const char *name);
+struct sockaddr_un worker_address(const char *name);
 
 /* memory.c */
 int memory_map(struct object *mem);

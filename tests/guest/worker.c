@@ -24,9 +24,9 @@
 #include "guest.h"
 
 static const struct command *const tables[] = {
-	core_commands, luo_commands,	 set_commands,
-	mem_commands,  iommufd_commands, vfio_commands,
-	nvme_commands, igb_commands,	 kexec_commands,
+	core_commands,	  luo_commands,	    set_commands,  mem_commands,
+	iommufd_commands, vfio_commands,    nvme_commands, igb_commands,
+	kexec_commands,	  service_commands,
 };
 
 /* How a command went that was run in a child. */
@@ -475,8 +475,8 @@ static int line_run(char *line)
 	return ret;
 }
 
-/** worker_main() - run the commands that come in, one by one. */
-int worker_main(void)
+/** worker_lines() - run the commands that come in, one by one, up to the end. */
+void worker_lines(void)
 {
 	char *line = NULL;
 	size_t size = 0;
@@ -498,6 +498,12 @@ int worker_main(void)
 			printf("= ok %s\n", values);
 	}
 	free(line);
+}
+
+/** worker_main() - be a worker, whose objects go with it. */
+int worker_main(void)
+{
+	worker_lines();
 	while (objects)
 		object_close(objects);
 	return 0;
