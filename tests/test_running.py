@@ -4,7 +4,7 @@
 import pytest
 
 from conftest import MODES
-from lab import GuestError, Igb, Nvme, Port, vtd
+from lab import GuestError, Igb, Nvme, Port, pci, vtd
 from lab.running import BLOCKS_OF_COMMAND, SEED, Running, RunningSet
 from update import (BOTH_MODES, INCOMING, OUTGOING, PAIR, REASON_NONE, RUNNING, Owner, at_work,
                     bridge_states, feature, see_busy, see_dma, see_good_update,
@@ -316,6 +316,32 @@ def test_abort_after_freeze(start):
     m.kexec_go()
     take_over(owner)
     see_good_update(owner)
+
+
+def test_owner_crashed(start):
+    """Whoever keeps the session of a dead owner keeps its devices going, interrupts or not."""
+    m, owner = at_work(start, *BOTH)
+    keeper = m.worker("keeper")
+    owner.preserve()
+    for device in owner.devices.values():
+        owner("vfio_irq_on", device.file, "MSIX", 1)
+    keeper("steal", "S", owner.worker.pid(), owner.worker.fd("S"))
+    m.kexec_load()
+    refused(m, "EINVAL")    # there is somebody who could turn them off
+    owner.worker.kill()
+    m.kexec_go()
+    take_over(owner)
+    for device in owner.devices.values():
+        msix = pci.capability(m.config(device.bdf), pci.CAP_MSIX)
+        writes = m.trace("pci_cfg_write", device.bdf, "freeze", "jump")
+        # MSI-X goes off, and INTx may come in its place: nobody listens to that, either
+        assert writes and {event.offset for event in writes} <= {msix + 2, pci.COMMAND}
+        assert all(value & pci.COMMAND_MASTER
+                   for value in m.command_writes(device.bdf, "freeze", "jump"))
+    see_nothing_lost(owner.settle())
+    see_undisturbed(owner, "jump")
+    see_no_faults(owner)
+    see_dma(owner)
 
 
 def test_session_closed(start):

@@ -25,12 +25,14 @@
  * freeze, idle mode
  *   Nobody could receive the device's interrupts any more, so freeze refuses
  *   with -EINVAL while any preserved device has interrupts enabled, before any
- *   of them is touched. Then user space loses access to the device, its BAR
- *   mappings and dma-bufs are revoked, and the device goes back to the clean
- *   state that was saved when it was opened: bus mastering off first, then
- *   waiting for its transactions, so that the reset does not cut one off, then
- *   the function reset, then the saved configuration. A device that cannot be
- *   reset crosses without: that is logged at preserve.
+ *   of them is touched. If nobody but the session has the device's file, then
+ *   nobody receives them now, either, and they are turned off. Then user space
+ *   loses access to the device, its BAR mappings and dma-bufs are revoked, and
+ *   the device goes back to the clean state that was saved when it was opened:
+ *   bus mastering off first, then waiting for its transactions, so that the
+ *   reset does not cut one off, then the function reset, then the saved
+ *   configuration. A device that cannot be reset crosses without: that is
+ *   logged at preserve.
  *
  * freeze, running mode
  *   Refuses for interrupts just the same, and with -EINVAL when the device is
@@ -87,12 +89,14 @@ MODULE_ALIAS("liveupdate-" VFIO_PCI_LIVEUPDATE_COMPATIBLE);
 /**
  * struct vfio_pci_liveupdate - One preserved file in the outgoing kernel.
  * @vdev:    Its device.
+ * @file:    The file; LUO has a reference.
  * @ser:     What crosses.
  * @running: Configuration of the device when it was frozen, for unfreeze.
  * @list:    Link in vfio_pci_liveupdate_files.
  */
 struct vfio_pci_liveupdate {
 	struct vfio_pci_core_device *vdev;
+	struct file *file;
 	struct vfio_pci_ser *ser;
 	struct pci_saved_state *running;
 	struct list_head list;
@@ -300,6 +304,7 @@ static int vfio_pci_liveupdate_preserve(struct liveupdate_file_op_args *args)
 		goto err_unpreserve;
 
 	lu->vdev = vdev;
+	lu->file = args->file;
 	vfio_pci_liveupdate_write_down(vdev, mode, lu->ser);
 
 	scoped_guard(mutex, &vfio_pci_liveupdate_lock)
@@ -335,6 +340,32 @@ static void vfio_pci_liveupdate_unpreserve(struct liveupdate_file_op_args *args)
 }
 
 /*
+ * Does only the session still have the file? That is what a service leaves that
+ * crashed, while the service manager keeps its session.
+ */
+static bool vfio_pci_liveupdate_is_orphan(struct vfio_pci_liveupdate *lu)
+{
+	return file_count(lu->file) == 1;
+}
+
+/* Nobody receives the interrupts of an orphan, and nobody could turn them off. */
+static int vfio_pci_liveupdate_silence(struct vfio_pci_liveupdate *lu)
+{
+	struct vfio_pci_core_device *vdev = lu->vdev;
+
+	guard(mutex)(&vdev->igate);
+
+	if (vdev->irq_type == VFIO_PCI_NUM_IRQS)
+		return 0;
+
+	pci_info(vdev->pdev, "live update: its user is gone, interrupts are turned off\n");
+
+	return vfio_pci_set_irqs_ioctl(vdev, VFIO_IRQ_SET_DATA_NONE |
+				       VFIO_IRQ_SET_ACTION_TRIGGER,
+				       vdev->irq_type, 0, 0, NULL);
+}
+
+/*
  * What refuses freeze. Exact once user space is frozen, since what is looked at
  * is changed by ioctls; a hint before.
  */
@@ -342,7 +373,8 @@ static int vfio_pci_liveupdate_check_freeze(struct vfio_pci_liveupdate *lu)
 {
 	struct vfio_pci_core_device *vdev = lu->vdev;
 
-	if (vdev->irq_type != VFIO_PCI_NUM_IRQS) {
+	if (vdev->irq_type != VFIO_PCI_NUM_IRQS &&
+	    !vfio_pci_liveupdate_is_orphan(lu)) {
 		pci_err(vdev->pdev, "Freeze failed! Interrupts are still enabled.\n");
 		return -EINVAL;
 	}
@@ -461,7 +493,8 @@ static int vfio_pci_liveupdate_freeze_idle(struct vfio_pci_liveupdate *lu)
 
 	guard(mutex)(&vdev->vdev.dev_set->lock);
 
-	ret = vfio_pci_liveupdate_check_freeze(lu);
+	ret = vfio_pci_liveupdate_check_freeze(lu) ?:
+	      vfio_pci_liveupdate_silence(lu);
 	if (ret)
 		return ret;
 
@@ -484,7 +517,8 @@ static int vfio_pci_liveupdate_freeze_running(struct vfio_pci_liveupdate *lu)
 
 	guard(mutex)(&vdev->vdev.dev_set->lock);
 
-	ret = vfio_pci_liveupdate_check_freeze(lu);
+	ret = vfio_pci_liveupdate_check_freeze(lu) ?:
+	      vfio_pci_liveupdate_silence(lu);
 	if (ret)
 		return ret;
 
