@@ -200,7 +200,7 @@ def test_session_closed(small):
     assert not small.trace("pci_cfg_write", bdf, "preserve", "closed")
 
 
-@pytest.mark.core
+@pytest.mark.core("builtin")
 def test_owner_killed(small):
     """When the owner of device and session is killed, the device is free and works."""
     owner = Owner(small)
@@ -290,7 +290,7 @@ def test_kexec_without_image(small):
     owner.check("nvme0")
 
 
-@pytest.mark.core
+@pytest.mark.core("builtin")
 def test_unfreeze(standard):
     """When another file's freeze fails, a frozen device comes back as after VFIO_DEVICE_RESET.
 
