@@ -195,8 +195,8 @@ def initramfs(kernels):
     archive.device("dev/console", 5, 1)
     _add_busybox(archive)
     archive.file("init", INIT, executable=True)
-    for program in (guest_program(), guest_program().with_name("example")):
-        archive.file(f"bin/{program.name}", program, executable=True)
+    for name in ("guest", "guest-systemd", "example"):
+        archive.file(f"bin/{name}", guest_program().with_name(name), executable=True)
     archive.tree("units", UNITS)
     _add_tool(archive)
     for kernel in kernels:

@@ -326,9 +326,18 @@ class RunningSet(Running):
         """Let it all be as before."""
         self("set_unpreserve", "P")
 
-    def retrieve(self):
-        """Take everything out of the session, and have the devices where they were."""
-        self("session_retrieve", "S", self.session)
+    def store(self):
+        """Leave the session with systemd, under its own name; for a service."""
+        self("set_session", "P", "S")
+        super().store()
+        self("close", "S")
+
+    def retrieve(self, stored=False):
+        """Take everything out of the session, and have the devices where they were.
+
+        stored: the session comes from systemd, which has retrieved it.
+        """
+        self("listen" if stored else "session_retrieve", "S", self.session)
         self("set_open", "P", "S")
         self("close", "S")
         self("set_retrieve", "P")

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Debian with systemd: a service leaves its session with systemd, and systemctl does the kexec."""
 
+import json
+
 import pytest
 
 from lab import Nvme, Port
-from lab.running import Running
-from update import see_busy, see_dma, see_nothing_lost, see_undisturbed, states
+from lab.running import RunningSet
+from update import see_busy, see_dma, see_no_faults, see_nothing_lost, see_undisturbed, states
 
 SERVICE = "lab-worker@owner"
 # Commands in a second: a whole system takes its time to stop and to start.
@@ -32,9 +34,12 @@ def stored(m):
     return int(m.sh(f"systemctl show -P NFileDescriptorStore {SERVICE}"))
 
 
-def kexec(m):
-    """Have systemctl kexec into the next kernel, and see that all is well there."""
-    m.kexec()
+def kexec(m, command=None):
+    """Have systemctl kexec into the next kernel, or a command, and see that all is well there."""
+    if command:
+        m.kexec_by(command)
+    else:
+        m.kexec()
     assert m.settled() == "running", m.sh("systemctl --failed --no-legend", check=False)
     assert m.sh(f"systemctl is-active {SERVICE}") == "active"
 
@@ -61,22 +66,38 @@ def test_session(start):
         w("fdstore_remove", "session")
 
 
+def status(m):
+    """Return the states that the tool tells of the machine's devices and of the files with them."""
+    said = json.loads(m.sh("vfio-liveupdate status --json"))
+    assert all(device["mode"] == "running" for device in said["devices"])
+    return {line["state"] for key in ("devices", "files") for line in said[key]}
+
+
 def test_running(start):
-    """A service's drive never stops while systemd takes the machine from kernel to kernel."""
+    """A service's drive never stops while systemd takes the machine from kernel to kernel.
+
+    The service has what it takes along in a set of the library, whose session is in its file
+    descriptor store; the operator has the tool.
+    """
     m = boot(start)
-    owner = Running(m, rate=RATE)
+    owner = RunningSet(m, rate=RATE)
     owner.open("nvme0")
     owner.start()
+    m.sh("vfio-liveupdate check --running")
     owner.preserve()
-    assert states(owner) == {"outgoing running"}
     owner.store()
-    kexec(m)
-    assert states(owner) == {"incoming running"}
+    assert status(m) == {"preserved"}
+    kexec(m, f"vfio-liveupdate kexec --kernel {m.next_kernel.guest_image}"
+          " --initrd /sys/firmware/initrd --reuse-cmdline")
+    assert status(m) == {"waiting"}
     owner.retrieve(stored=True)
+    assert status(m) == {"retrieved"}
     see_busy(owner)
-    see_undisturbed(owner)
-    see_dma(owner)
     owner.handover()
     owner.finish()
+    owner("fdstore_remove", owner.session)
     assert states(owner) == {"none"}
     see_nothing_lost(owner.settle(), least=10)
+    see_undisturbed(owner)
+    see_no_faults(owner)
+    see_dma(owner)

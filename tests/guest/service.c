@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A worker that systemd runs: it takes its commands from a socket, keeps its
- * objects from one connection to the next, and can leave files with systemd
- * (sd_notify(3), sd_listen_fds(3), by their protocols).
+ * objects from one connection to the next, and can leave files with systemd.
+ *
+ * That needs libsystemd, which cannot be linked statically: there is a second
+ * build of the program for machines with systemd, guest-systemd.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,11 +15,15 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#ifdef HAVE_LIBSYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+#include <libliveupdate.h>
 
 #include "guest.h"
 
 #define WORKERS "/run/lab/workers"
-#define FIRST_FD 3
 
 /* Address of a path; one that begins with '@' is not in the file system. */
 static struct sockaddr_un address(const char *path)
@@ -39,90 +45,41 @@ struct sockaddr_un worker_address(const char *name)
 	return address(path);
 }
 
-/* Tell systemd something, with a file or without (-1). */
-static int notify(const char *text, int fd)
+/* Tell systemd something. */
+static int notify(const char *text)
 {
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un addr;
-	struct iovec data = { .iov_base = (void *)text,
-			      .iov_len = strlen(text) };
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(fd))];
-	} control = {
-		.head = { .cmsg_level = SOL_SOCKET,
-			  .cmsg_type = SCM_RIGHTS,
-			  .cmsg_len = CMSG_LEN(sizeof(fd)) },
-	};
-	struct msghdr msg = { .msg_name = &addr,
-			      .msg_iov = &data,
-			      .msg_iovlen = 1 };
-	int sock, ret;
+#ifdef HAVE_LIBSYSTEMD
+	int ret = sd_notify(0, text);
 
-	if (!path)
-		return complain(ENOTCONN, "not started by systemd");
-	addr = address(path);
-	msg.msg_namelen = offsetof(struct sockaddr_un, sun_path) + strlen(path);
-	if (fd >= 0) {
-		memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-	}
-	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (sock < 0)
-		return -errno;
-	ret = sys(sendmsg(sock, &msg, MSG_NOSIGNAL));
-	close(sock);
-	return ret < 0 ? ret : 0;
+	return ret > 0 ? 0 : ret ? ret : -ENOTCONN;
+#else
+	(void)text;
+	return -ENOSYS;
+#endif
 }
 
 static int cmd_notify(const struct arg *a)
 {
-	return notify(a[0].s, -1);
+	return notify(a[0].s);
 }
 
 static int cmd_fdstore(const struct arg *a)
 {
-	char text[96];
-
-	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s", a[1].s);
-	return notify(text, a[0].o->fd);
+	return lu_custody_store(a[0].o->fd, a[1].s);
 }
 
 static int cmd_fdstore_remove(const struct arg *a)
 {
-	char text[96];
-
-	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s", a[0].s);
-	return notify(text, -1);
-}
-
-/* The number of a file that systemd passed under this name; -ENOENT. */
-static int listen_fd(const char *name)
-{
-	const char *count = getenv("LISTEN_FDS");
-	const char *names = getenv("LISTEN_FDNAMES");
-	char *list = names ? strdup(names) : NULL;
-	char *rest = list, *word;
-	int ret = -ENOENT;
-
-	for (int i = 0; count && i < atoi(count); i++) {
-		word = strsep(&rest, ":");
-		if (!word)
-			break;
-		if (!strcmp(word, name))
-			ret = FIRST_FD + i;
-	}
-	free(list);
-	return ret;
+	return lu_custody_remove(a[0].s);
 }
 
 static int cmd_listen(const struct arg *a)
 {
-	int fd = listen_fd(a[1].s);
+	int fd = lu_custody_take(a[1].s);
 
 	if (fd < 0)
-		return complain(-fd, "systemd has passed no %s", a[1].s);
+		return fd;
+	/* An object closes its file, and this one may be asked for again */
 	a[0].o->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	return a[0].o->fd < 0 ? -errno : 0;
 }
@@ -155,7 +112,7 @@ int service_main(const char *name)
 		return 1;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	notify("READY=1", -1);
+	notify("READY=1");
 	for (;;) {
 		int conn = accept4(sock, NULL, NULL, SOCK_CLOEXEC);
 
