@@ -101,7 +101,8 @@ def test_handover_under_load(start):
 def test_memory_pressure(start, kernels):
     """The incoming kernel has no memory to spare: neither it nor the devices see a wrong byte."""
     m = start(topology=PAIR, memory=None if kernels == "debug" else "640M")
-    owner, press = Running(m), m.worker("press")
+    # A slow kernel takes minutes to fill its memory; the drive's queue has to last that long
+    owner, press = Running(m, rate=4 if m.slow else None), m.worker("press")
     owner.open(*BOTH)
     owner.start()
     owner.preserve()
