@@ -21,6 +21,8 @@ from . import paths
 BUSYBOX = Path("/bin/busybox")
 INIT = Path(__file__).with_name("init")
 UNITS = Path(__file__).with_name("units")
+# What people copy for their services; the lab's workers have it, too.
+LIVEUPDATE_CONF = paths.ROOT / "packaging" / "systemd" / "liveupdate.conf"
 TOOL = "vfio-liveupdate"
 PCI_IDS = Path("/usr/share/misc/pci.ids")
 FOLDERS = ("bin", "dev", "etc", "images", "lib", "lib/modules", "mnt", "proc", "run", "sbin",
@@ -198,6 +200,7 @@ def initramfs(kernels):
     for name in ("guest", "guest-systemd", "example"):
         archive.file(f"bin/{name}", guest_program().with_name(name), executable=True)
     archive.tree("units", UNITS)
+    archive.file("units/liveupdate.conf", LIVEUPDATE_CONF)
     _add_tool(archive)
     for kernel in kernels:
         archive.folder(f"images/{kernel.flavour}")

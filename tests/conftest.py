@@ -44,6 +44,7 @@ def pytest_configure(config):
     """Declare the marks."""
     config.addinivalue_line("markers", "core(kernels...): runs on these kernels, too, or on all "
                             "if none is named; see --kernels")
+    config.addinivalue_line("markers", "thorough: runs with --kernels only, as make test-all does")
     config.addinivalue_line("markers", "cut(pairs...): runs on these pairs of kernels and modes of "
                             "VT-d; with --kernels in each mode")
 
@@ -69,8 +70,12 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize("kernels", chosen)
 
 
-def pytest_collection_modifyitems(items):
-    """Begin with the slow kernel, so that no processor waits for another at the end."""
+def pytest_collection_modifyitems(config, items):
+    """Leave out what is thorough; begin with the slow kernel, so that no processor waits."""
+    if not config.getoption("kernels"):
+        thorough = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=thorough)
+        items[:] = [item for item in items if item not in thorough]
     items.sort(key=lambda item: "debug" not in item.nodeid)
 
 

@@ -237,6 +237,7 @@ def see_ordinary(m, bdf):
          f"dd if=/dev/$(basename {place}) of=/dev/null bs=64k count=4")
 
 
+@pytest.mark.thorough
 def test_abandoned(start, kernels):
     """Unbound, removed or unplugged before retrieve, a device is stopped; its neighbour is not."""
     m = start(topology=(Port(Nvme("nvme0")), Port(Switch("switch", Nvme("nvme1"), Igb("igb1"))),

@@ -44,6 +44,7 @@ def kexec(m, command=None):
     assert m.sh(f"systemctl is-active {SERVICE}") == "active"
 
 
+@pytest.mark.thorough
 def test_session(start):
     """A session in the file descriptor store crosses, one update after the other."""
     m = boot(start)

@@ -59,7 +59,8 @@ def checked():
             image.tool_program()]
 
 
-@pytest.fixture(scope="module", params=[sanitized, checked], ids=lambda make: make.__name__)
+@pytest.fixture(scope="module", ids=lambda make: make.__name__,
+                params=[sanitized, pytest.param(checked, marks=pytest.mark.thorough)])
 def tool(request):
     """Run the tool with some arguments; it must not be found to do anything wrong."""
     program = request.param()

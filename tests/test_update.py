@@ -21,7 +21,7 @@ def config_of(owner, device):
     return owner.worker.config(f"D{device}", 256)
 
 
-@pytest.mark.core
+@pytest.mark.core("builtin")
 def test_update(standard):
     """The main job: NVMe and igb, below a root port and a switch, cross with their state."""
     m = standard
@@ -274,6 +274,7 @@ def test_never_retrieved(small):
     assert small.driver(bdf) == "nvme"
 
 
+@pytest.mark.thorough
 def test_three_updates(standard):
     """The retrieved file is preserved again, and again; the device keeps its data."""
     owner = Owner(standard)
