@@ -119,6 +119,14 @@ class Kernel:
         """Path of its boot image inside the machine."""
         return f"/images/{self.flavour}/bzImage"
 
+    def symbol(self, name):
+        """Return the address of a function or variable."""
+        for line in (self.folder / "System.map").read_text().splitlines():
+            address, _, symbol = line.split()
+            if symbol == name:
+                return int(address, 16)
+        raise KeyError(name)
+
     def has(self, option):
         """Tell whether its configuration has an option, like "KASAN", set to y or m."""
         lines = (self.folder / "config").read_text().splitlines()

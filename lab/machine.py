@@ -24,6 +24,7 @@ import time
 from dataclasses import dataclass
 
 from . import paths, pci, trace
+from .gdb import Debugger
 from .image import ImageError, Kernel, initramfs
 from .system import WORDS, disk
 from .topology import STANDARD, Run, arguments
@@ -522,6 +523,19 @@ class Machine:
             yield
         finally:
             self._monitor.ask("cont")
+
+    @contextlib.contextmanager
+    def debugger(self):
+        """Stop the machine for a debugger; it goes on when that is done."""
+        path = f"{self._sockets}/debugger"
+        self._monitor.ask("human-monitor-command",
+                          **{"command-line": f"gdbserver unix:{path},server=on,wait=off"})
+        debugger = Debugger(path)
+        try:
+            yield debugger
+        finally:
+            debugger.close()
+            self._monitor.ask("human-monitor-command", **{"command-line": "gdbserver none"})
 
     def memory(self, address, size):
         """Return some bytes of the machine's memory, by their physical address."""

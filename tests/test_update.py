@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Idle mode: device files cross one update and the next, and nobody else gets the devices."""
 
+import re
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from conftest import IOVA
@@ -311,6 +314,21 @@ def test_bus_numbers_are_kept(start):
     owner.drive("nvme0")
     m.kexec(append=RENUMBER)
     assert m.bdf("nvme0") != bdf, "the kernel does not renumber, so the test shows nothing"
+
+
+def test_late_processor(small):
+    """A processor is held up between its last report and its halt: the next kernel comes up."""
+    m = small
+    # From the second kexec on the next kernel is copied over this one.
+    m.kexec()
+    m.kexec_load()
+    with m.debugger() as debugger, ThreadPoolExecutor() as pool:
+        stop = m.kernel.symbol("stop_this_cpu")
+        halt = re.search(rb"\xf4[\xe9\xeb]", debugger.read(stop, 0x200))
+        late = pool.submit(debugger.hold_up, stop + halt.start(), 0.1)
+        m.kexec_go()
+        assert late.result() == 1
+    assert m.sh("nproc") == "2"
 
 
 def test_unconfigured_bridge(standard):
