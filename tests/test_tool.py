@@ -151,6 +151,26 @@ def test_wrong_usage(tool, arguments):
     assert said.code == USAGE and "--help" in said.err and not said.out
 
 
+@pytest.mark.parametrize("arguments, word", [
+    (("list", "-xa"), "-x"), (("list", "-ax"), "-x"), (("check", "--bad"), "--bad"),
+    (("status", "--json=x"), "--json=x"), (("list", "-as"), "-as"),
+], ids=str)
+def test_wrong_option(tool, arguments, word):
+    """The message names the option, also where several are one word."""
+    said = tool(*arguments)
+    assert said.code == USAGE and word in said.err.splitlines()[0].split()
+
+
+@pytest.mark.parametrize("arguments", [("-h",), ("list", "-h"), ("list", "-V"), ("list", "-a")],
+                         ids=" ".join)
+def test_output_is_lost(arguments):
+    """What cannot be written is not passed over, whatever it is."""
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([image.tool_program(), *arguments], stdout=full, text=True,
+                              stderr=subprocess.PIPE, check=False)
+    assert done.returncode == FAILED and "No space left" in done.stderr
+
+
 def test_own_system(tool):
     """Whatever the host is, the tool can look at it."""
     assert tool("list", "--all").code == OK
