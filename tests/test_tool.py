@@ -265,6 +265,12 @@ def advice(said):
     ("liveupdate=on", ["LIVEUPDATE=y", "KEXEC_HANDOVER=y"], "boot with kho=on"),
     ("liveupdate=on kho=on liveupdate=0", ["LIVEUPDATE=y"], "boot with liveupdate=on"),
     ('x="liveupdate=on y" kho=Y', ["LIVEUPDATE=y"], "boot with liveupdate=on"),
+    ("quiet\tkho=off\tliveupdate=on", ["LIVEUPDATE=y", "KEXEC_HANDOVER_ENABLE_DEFAULT=y"],
+     "boot with kho=on"),
+    ('"liveupdate=on" kho="off"', ["LIVEUPDATE=y", "KEXEC_HANDOVER_ENABLE_DEFAULT=y"],
+     "boot with kho=on"),
+    ('liveupdate="on" kho=on -- liveupdate=off', ["LIVEUPDATE=y"], "the kernel's log says more"),
+    ("kho=on -- liveupdate=on", ["LIVEUPDATE=y"], "boot with liveupdate=on"),
     ("liveupdate=on kho=on", ["KEXEC_HANDOVER=y"], "build the kernel with CONFIG_LIVEUPDATE"),
     ("liveupdate=on kho=on", ["LIVEUPDATE=y"], "the kernel's log says more"),
 ])
