@@ -272,6 +272,7 @@ def advice(said):
     ('liveupdate="on" kho=on -- liveupdate=off', ["LIVEUPDATE=y"], "the kernel's log says more"),
     ("kho=on -- liveupdate=on", ["LIVEUPDATE=y"], "boot with liveupdate=on"),
     ("liveupdate=on kho=on", ["KEXEC_HANDOVER=y"], "build the kernel with CONFIG_LIVEUPDATE"),
+    ("liveupdate=on kho=on", ["LIVEUPDATE=n"], "build the kernel with CONFIG_LIVEUPDATE"),
     ("liveupdate=on kho=on", ["LIVEUPDATE=y"], "the kernel's log says more"),
 ])
 def test_why_off(tool, system, cmdline, options, wanted):
