@@ -105,7 +105,8 @@ struct answer {
  */
 struct device {
 	char bdf[16];
-	unsigned int vendor, id, class;
+	unsigned short vendor, id;
+	unsigned int class;
 	char name[128];
 	char driver[64];
 	char group[12];
