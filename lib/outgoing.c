@@ -65,7 +65,8 @@ static int mark_hwpts(struct lu_set *set)
 		struct lu_item *item = &set->items[i];
 		int ret;
 
-		if (set->recs[i].kind != LU_HWPT)
+		/* Or marked by a try that could not take the mark away */
+		if (set->recs[i].kind != LU_HWPT || item->marked)
 			continue;
 		ret = lu_hwpt_mark(hwpt_iommufd(set, i), item->id,
 				   set->recs[i].token);
