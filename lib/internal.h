@@ -11,6 +11,7 @@
 
 #include "libliveupdate.h"
 
+#define PCI_BARS 6
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 int lu_ioctl(int fd, unsigned long request, void *arg);

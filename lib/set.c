@@ -6,6 +6,7 @@
  * process. Members refer to each other by their places, and only to earlier ones.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -156,7 +157,9 @@ int lu_set_add_iommufd(struct lu_set *set, const char *name, int fd)
 
 	if (ret)
 		return ret;
-	return fd < 0 ? -EBADF : add_end(set, &rec, fd, 0);
+	if (fcntl(fd, F_GETFD) < 0)
+		return -errno;
+	return add_end(set, &rec, fd, 0);
 }
 
 int lu_set_add_ioas(struct lu_set *set, const char *name, const char *iommufd,
@@ -252,7 +255,7 @@ int lu_set_add_bar(struct lu_set *set, const char *ioas, const char *device,
 		   uint32_t bar, uint64_t offset, uint64_t length,
 		   uint64_t iova, uint32_t flags)
 {
-	if (bar > UINT16_MAX)
+	if (bar >= PCI_BARS)
 		return -EINVAL;
 	return add_mapping(set, ioas, device, LU_DEVICE,
 			   (struct lu_record){ .bar = bar,

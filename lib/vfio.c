@@ -111,8 +111,12 @@ int lu_device_bind(int device, int iommufd, uint32_t *dev_id)
 		.argsz = sizeof(call),
 		.iommufd = iommufd,
 	};
-	int ret = lu_ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, &call);
+	int ret;
 
+	/* To the kernel it is wrong as a device that is bound already is */
+	if (iommufd < 0)
+		return -EBADF;
+	ret = lu_ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, &call);
 	if (!ret)
 		*dev_id = call.out_devid;
 	return ret;
@@ -218,6 +222,8 @@ int lu_device_export_bar(int device, uint32_t bar, uint64_t offset,
 	};
 	char ask[sizeof(buf) + sizeof(range)];
 
+	if (bar >= PCI_BARS)
+		return -EINVAL;
 	memcpy(ask, &buf, sizeof(buf));
 	memcpy(ask + sizeof(buf), &range, sizeof(range));
 	return feature_get(device, VFIO_DEVICE_FEATURE_DMA_BUF, ask,

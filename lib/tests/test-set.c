@@ -463,10 +463,13 @@ static void test_bad_members(void)
 	struct owner o;
 	struct lu_set *set;
 	int empty = memfd_create("empty", MFD_CLOEXEC);
+	int closed = dup(empty);
 
 	owner_begin(&o);
 	owner_describe(&o);
 	set = o.set;
+	/* Nothing is opened before it is tried */
+	close(closed);
 	memset(name, 'x', LU_NAME_SIZE);
 	name[LU_NAME_SIZE] = '\0';
 	CHECK(lu_set_add_memory(set, name, o.memory[0]) == -EINVAL);
@@ -476,6 +479,7 @@ static void test_bad_members(void)
 	CHECK(lu_set_add_memory(set, "new", -1) == -EBADF);
 	CHECK(lu_set_add_memory(set, "new", empty) == -EINVAL);
 	CHECK(lu_set_add_iommufd(set, "new", -1) == -EBADF);
+	CHECK(lu_set_add_iommufd(set, "new", closed) == -EBADF);
 	CHECK(lu_set_add_iommufd(set, "nvme", o.iommufd) == -EEXIST);
 	CHECK(lu_set_add_ioas(set, "new", "none", 1) == -ENOENT);
 	CHECK(lu_set_add_ioas(set, "new", "ram", 1) == -EINVAL);
