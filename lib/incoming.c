@@ -94,7 +94,6 @@ int lu_set_open(struct lu_set **set, int session)
 /* Is the file what the manifest says? */
 static int check_file(const struct lu_record *rec, int fd)
 {
-	char bdf[LU_BDF_SIZE];
 	uint32_t segment;
 	uint16_t number;
 	struct stat st;
@@ -110,9 +109,7 @@ static int check_file(const struct lu_record *rec, int fd)
 	}
 	if (rec->kind != LU_DEVICE)
 		return 0;
-	ret = lu_device_bdf(fd, bdf);
-	if (!ret)
-		ret = lu_bdf_parse(bdf, &segment, &number);
+	ret = lu_device_address(fd, &segment, &number);
 	if (!ret && (segment != rec->segment || number != rec->bdf))
 		ret = -ESTALE;
 	return ret;

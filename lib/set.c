@@ -203,14 +203,11 @@ int lu_set_add_hwpt(struct lu_set *set, const char *name, const char *ioas,
 int lu_set_add_device(struct lu_set *set, const char *name, int fd,
 		      const char *pt)
 {
-	char bdf[LU_BDF_SIZE];
 	struct lu_record rec;
 	int ret = add_begin(set, &rec, LU_DEVICE, name);
 
 	if (!ret)
-		ret = lu_device_bdf(fd, bdf);
-	if (!ret)
-		ret = lu_bdf_parse(bdf, &rec.segment, &rec.bdf);
+		ret = lu_device_address(fd, &rec.segment, &rec.bdf);
 	if (ret)
 		return ret;
 	if (pt) {
