@@ -198,8 +198,7 @@ static int bind_device(struct lu_set *set, uint32_t i)
 }
 
 /* Take a step for all members but those that failed; returns the first error. */
-static int for_all(struct lu_set *set,
-		   int (*step)(struct lu_set *set, uint32_t i))
+static int for_all(struct lu_set *set, lu_step *step)
 {
 	int first = 0;
 
@@ -307,29 +306,16 @@ static int attach_device(struct lu_set *set, uint32_t i)
 	return ret;
 }
 
-/* Take a step for all members of a kind, until it fails. */
-static int for_kind(struct lu_set *set, uint32_t kind,
-		    int (*step)(struct lu_set *set, uint32_t i))
-{
-	for (uint32_t i = 0; i < set->count; i++) {
-		int ret = set->recs[i].kind == kind ? step(set, i) : 0;
-
-		if (ret)
-			return lu_set_fail(set, i, ret);
-	}
-	return 0;
-}
-
 int lu_set_handover(struct lu_set *set)
 {
 	int ret = lu_set_begin(set, LU_INCOMING, -EINVAL);
 
 	if (!ret)
-		ret = for_kind(set, LU_IOAS, make_ioas);
+		ret = lu_set_for_kind(set, LU_IOAS, make_ioas);
 	/* All is mapped before the first device is attached */
 	if (!ret)
-		ret = for_kind(set, LU_MAPPING, map_again);
-	return ret ? ret : for_kind(set, LU_DEVICE, attach_device);
+		ret = lu_set_for_kind(set, LU_MAPPING, map_again);
+	return ret ? ret : lu_set_for_kind(set, LU_DEVICE, attach_device);
 }
 
 /* --- finish ----------------------------------------------------------------- */

@@ -65,6 +65,18 @@ int lu_set_fail(struct lu_set *set, uint32_t index, int error)
 	return error;
 }
 
+/* Take a step for all members of a kind, until it fails. */
+int lu_set_for_kind(struct lu_set *set, uint32_t kind, lu_step *step)
+{
+	for (uint32_t i = 0; i < set->count; i++) {
+		int ret = set->recs[i].kind == kind ? step(set, i) : 0;
+
+		if (ret)
+			return lu_set_fail(set, i, ret);
+	}
+	return 0;
+}
+
 /* Make room for that many members. */
 int lu_set_reserve(struct lu_set *set, uint32_t count)
 {
