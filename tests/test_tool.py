@@ -45,11 +45,8 @@ class Said:
 
 def sanitized():
     """Build the tool with sanitizers and return its path."""
-    out = paths.BUILD / "tool-sanitized"
-    if not (out / "build.ninja").exists():
-        subprocess.run(["meson", "setup", out, paths.ROOT / "tool", "-Db_lundef=false",
-                        "-Db_sanitize=address,undefined"], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["ninja", "-C", out], check=True, stdout=subprocess.DEVNULL)
+    out = image.meson("tool", paths.BUILD / "tool-sanitized", "-Db_lundef=false",
+                      "-Db_sanitize=address,undefined")
     return [out / image.TOOL]
 
 
