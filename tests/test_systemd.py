@@ -54,6 +54,10 @@ def kexec(m, command=None):
 def test_session(start):
     """A session in the file descriptor store crosses, one update after the other."""
     m = boot(start)
+    # What people have in the shell on the console.
+    path = m.sh("systemctl show -P Environment debug-shell.service")
+    said = m.sh(f"env {path} sh -c 'vfio-liveupdate status'")
+    assert said == "There are no live update sessions."
     w = m.worker("owner")
     w("memfd", "M", "1m")
     w("mem_fill", "M", 0, "1m", 7)
