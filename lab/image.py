@@ -7,6 +7,7 @@ vfio-liveupdate with the libraries that it needs, and of every kernel that takes
 given the very initramfs that the outgoing one was started with.
 """
 
+import contextlib
 import fcntl
 import functools
 import os
@@ -133,48 +134,54 @@ class Kernel:
         return f"CONFIG_{option}=y" in lines or f"CONFIG_{option}=m" in lines
 
 
-@functools.lru_cache(maxsize=None)
-def guest_program():
-    """Build the guest program, and the example beside it; return its path."""
-    source = paths.ROOT / "tests" / "guest"
-    out = paths.BUILD / "guest"
-    out.mkdir(parents=True, exist_ok=True)
-    with open(out / ".lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        made = subprocess.run(["make", "-s", "-C", source, f"OUT={out}",
-                               f"HEADERS={paths.BUILD / 'headers'}"],
-                              stderr=subprocess.PIPE, text=True, check=False)
-    if made.returncode:
-        raise ImageError(f"the guest program does not build:\n{made.stderr}")
-    return out / "guest"
-
-
-def _run(*command):
-    """Run a command that builds something; raises ImageError with what it said."""
-    made = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          check=False)
+def run(*command, **environment):
+    """Run a command that must not fail, raises ImageError if it does; returns what it said."""
+    made = subprocess.run([str(word) for word in command], env={**os.environ, **environment},
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          stdin=subprocess.DEVNULL, check=False)
     if made.returncode:
         raise ImageError(f"{' '.join(map(str, command))}:\n{made.stdout}")
     return made.stdout
 
 
-@functools.lru_cache(maxsize=None)
-def tool_program():
-    """Build the tool vfio-liveupdate and return its path."""
-    out = paths.BUILD / "tool"
+@contextlib.contextmanager
+def _building(out):
+    """Make a folder to build in, that nobody else builds in meanwhile."""
     out.mkdir(parents=True, exist_ok=True)
     with open(out / ".lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (out / "build.ninja").exists():
-            _run("meson", "setup", out, paths.ROOT / "tool")
-        _run("ninja", "-C", out)
-    return out / TOOL
+        yield
+
+
+def meson(source, out, *options, **environment):
+    """Build a folder of the repository with meson, as far as it is not built so; return where."""
+    with _building(out):
+        again = ["--reconfigure"] if (out / "build.ninja").exists() else []
+        run("meson", "setup", *again, out, paths.ROOT / source, *options, **environment)
+        run("ninja", "-C", out)
+    return out
+
+
+@functools.lru_cache(maxsize=None)
+def guest_program():
+    """Build the guest program, and the example beside it; return its path."""
+    out = paths.BUILD / "guest"
+    with _building(out):
+        run("make", "-s", "-C", paths.ROOT / "tests" / "guest", f"OUT={out}",
+            f"HEADERS={paths.BUILD / 'headers'}")
+    return out / "guest"
+
+
+@functools.lru_cache(maxsize=None)
+def tool_program():
+    """Build the tool vfio-liveupdate and return its path."""
+    return meson("tool", paths.BUILD / "tool") / TOOL
 
 
 def _add_tool(archive):
     """Add the tool, the shared libraries that it needs, and the names of PCI devices."""
     tool = tool_program()
-    libraries = re.findall(r"(/\S+) \(0x", _run("ldd", tool))
+    libraries = re.findall(r"(/\S+) \(0x", run("ldd", tool))
     for folder in sorted({str(Path(path).parent)[1:] for path in libraries} - set(FOLDERS)):
         archive.folder(folder)
     for path in libraries:

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,11 +79,13 @@ int lu_custody_remove(const char *name)
 static int listen_fds(void)
 {
 	const char *pid = getenv("LISTEN_PID");
-	const char *count = getenv("LISTEN_FDS");
+	const char *text = getenv("LISTEN_FDS");
+	long count;
 
-	if (!pid || !count || strtol(pid, NULL, 10) != getpid())
+	if (!pid || !text || strtol(pid, NULL, 10) != getpid())
 		return 0;
-	return strtol(count, NULL, 10);
+	count = strtol(text, NULL, 10);
+	return count < 0 || count > INT_MAX - FIRST_FD ? 0 : count;
 }
 
 /*

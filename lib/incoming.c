@@ -94,7 +94,6 @@ int lu_set_open(struct lu_set **set, int session)
 /* Is the file what the manifest says? */
 static int check_file(const struct lu_record *rec, int fd)
 {
-	char bdf[LU_BDF_SIZE];
 	uint32_t segment;
 	uint16_t number;
 	struct stat st;
@@ -110,9 +109,7 @@ static int check_file(const struct lu_record *rec, int fd)
 	}
 	if (rec->kind != LU_DEVICE)
 		return 0;
-	ret = lu_device_bdf(fd, bdf);
-	if (!ret)
-		ret = lu_bdf_parse(bdf, &segment, &number);
+	ret = lu_device_address(fd, &segment, &number);
 	if (!ret && (segment != rec->segment || number != rec->bdf))
 		ret = -ESTALE;
 	return ret;
@@ -201,8 +198,7 @@ static int bind_device(struct lu_set *set, uint32_t i)
 }
 
 /* Take a step for all members but those that failed; returns the first error. */
-static int for_all(struct lu_set *set,
-		   int (*step)(struct lu_set *set, uint32_t i))
+static int for_all(struct lu_set *set, lu_step *step)
 {
 	int first = 0;
 
@@ -310,29 +306,16 @@ static int attach_device(struct lu_set *set, uint32_t i)
 	return ret;
 }
 
-/* Take a step for all members of a kind, until it fails. */
-static int for_kind(struct lu_set *set, uint32_t kind,
-		    int (*step)(struct lu_set *set, uint32_t i))
-{
-	for (uint32_t i = 0; i < set->count; i++) {
-		int ret = set->recs[i].kind == kind ? step(set, i) : 0;
-
-		if (ret)
-			return lu_set_fail(set, i, ret);
-	}
-	return 0;
-}
-
 int lu_set_handover(struct lu_set *set)
 {
 	int ret = lu_set_begin(set, LU_INCOMING, -EINVAL);
 
 	if (!ret)
-		ret = for_kind(set, LU_IOAS, make_ioas);
+		ret = lu_set_for_kind(set, LU_IOAS, make_ioas);
 	/* All is mapped before the first device is attached */
 	if (!ret)
-		ret = for_kind(set, LU_MAPPING, map_again);
-	return ret ? ret : for_kind(set, LU_DEVICE, attach_device);
+		ret = lu_set_for_kind(set, LU_MAPPING, map_again);
+	return ret ? ret : lu_set_for_kind(set, LU_DEVICE, attach_device);
 }
 
 /* --- finish ----------------------------------------------------------------- */

@@ -11,6 +11,7 @@
 
 #include "libliveupdate.h"
 
+#define PCI_BARS 6
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 int lu_ioctl(int fd, unsigned long request, void *arg);
@@ -18,5 +19,6 @@ int lu_open_file(const char *path);
 FILE *lu_open_fdinfo(int fd);
 void lu_bdf_write(char text[LU_BDF_SIZE], uint32_t segment, uint16_t bdf);
 int lu_bdf_parse(const char *text, uint32_t *segment, uint16_t *bdf);
+int lu_device_address(int device, uint32_t *segment, uint16_t *bdf);
 
 #endif /* LU_INTERNAL_H */

@@ -178,7 +178,8 @@ int lu_device_open(const char *bdf);
  *
  * Context: any thread. Reads /proc/self/fdinfo.
  * Return: 0, or a negative errno: -EBADF: @device is not open; -ENODEV: it is no
- * VFIO device's file, or that device is no PCI device; -ENOENT: /proc is missing.
+ * VFIO device's file, or that device is no PCI device; -ENOENT: /proc is missing;
+ * -EMFILE, -ENFILE, -ENOMEM as of open(2).
  */
 int lu_device_bdf(int device, char bdf[LU_BDF_SIZE]);
 
@@ -190,9 +191,9 @@ int lu_device_bdf(int device, char bdf[LU_BDF_SIZE]);
  *
  * Context: any thread.
  * Return: 0, or a negative errno: -EINVAL: bound already (see lu_device_id());
- * -EPERM: another iommufd has the device's restored page table; -EBADF, -ENOTTY,
- * -EBADFD: not such files; -EBUSY: the device is in use; others as of
- * VFIO_DEVICE_BIND_IOMMUFD.
+ * -EPERM: another iommufd has the device's restored page table; -EBADF, -ENOTTY:
+ * no VFIO device's file; -EBADF, -EBADFD: @iommufd is none; -EBUSY: the device is
+ * in use; others as of VFIO_DEVICE_BIND_IOMMUFD.
  */
 int lu_device_bind(int device, int iommufd, uint32_t *dev_id);
 
@@ -206,7 +207,7 @@ int lu_device_bind(int device, int iommufd, uint32_t *dev_id);
  * Context: any thread.
  * Return: 0, or a negative errno: -ENOENT: it has none; -ENODEV: its bus cannot
  * be reset (a device of the root complex), and the kernel does not tell then;
- * -EINVAL: not bound; -EBADF, -ENOTTY: no VFIO device's file; -ENOMEM.
+ * -EINVAL: not bound; others as lu_device_bdf().
  */
 int lu_device_id(int device, uint32_t *dev_id);
 
@@ -235,8 +236,9 @@ int lu_device_attach(int device, uint32_t pt_id, uint32_t *hwpt_id);
  *
  * Context: any thread.
  * Return: a file descriptor, which the caller closes, or a negative errno:
- * -EINVAL: no such BAR or not in it; -ENOTTY: this kernel cannot; -EBADF: no
- * file; others as of VFIO_DEVICE_FEATURE_DMA_BUF.
+ * -EINVAL: @bar, or the range is not in it; -ENODEV: the device has no such memory
+ * BAR; -ENOTTY: this kernel cannot; -EBADF: no file; others as of
+ * VFIO_DEVICE_FEATURE_DMA_BUF.
  */
 int lu_device_export_bar(int device, uint32_t bar, uint64_t offset,
 			 uint64_t length);
@@ -405,9 +407,10 @@ int lu_hwpt_find(int iommufd, uint64_t token, uint32_t *hwpt_id);
 /**
  * DOC: Sets
  *
- * A set has members, each with a name of 1 to 63 bytes that is unique in it:
- * memory (a memfd), iommufds, IOASes, HWPTs and devices; and mappings, which have
- * no names. A member that refers to another one is added after it.
+ * A set has members, each with a name of 1 to 63 bytes, without control characters,
+ * that is unique in it: memory (a memfd), iommufds, IOASes, HWPTs and devices; and
+ * mappings, which have no names. A member that refers to another one is added
+ * after it.
  *
  * The way of a set: it is *local* while members can be added; *preserved* from
  * lu_set_preserve() until lu_set_unpreserve(); *incoming* from lu_set_open() until
@@ -515,9 +518,9 @@ void lu_set_free(struct lu_set *set);
  * @fd: a memfd
  *
  * Context: one thread at a time for a set.
- * Return: 0, or a negative errno: -EINVAL: @name is empty or too long, or the
+ * Return: 0, or a negative errno: -EINVAL: @name is no name of a member, or the
  * file is empty; -EEXIST: the set has this name; -ENOSPC: the set is full;
- * -EBUSY: it is not local; -EBADF; -ENOMEM.
+ * -EBUSY: it is not local; -EBADF: @fd is not open; -ENOMEM.
  */
 int lu_set_add_memory(struct lu_set *set, const char *name, int fd);
 
@@ -639,7 +642,8 @@ int lu_set_add_bar(struct lu_set *set, const char *ioas, const char *device,
  * is not local; -EINVAL: it has no members, an HWPT without a device, or a mapping
  * beyond the end of its memory, which shrank; -EPROTOTYPE: a device would cross
  * in another mode than it was added with (lu_device_query() tells why); and those
- * of lu_session_create(), lu_hwpt_mark() and lu_session_preserve().
+ * of lu_session_create(), lu_hwpt_mark(), lu_session_preserve(), lu_device_query()
+ * and memfd_create(2).
  */
 int lu_set_preserve(struct lu_set *set, int luo, const char *session);
 
@@ -652,7 +656,8 @@ int lu_set_preserve(struct lu_set *set, int luo, const char *session);
  * Context: one thread at a time for a set.
  * Return: 0, or a negative errno: -EINVAL: the set is not preserved; -EBUSY:
  * somebody else has the session's file, too (see lu_custody_remove()); call it
- * again when they have closed it.
+ * again when they have closed it. That shows at page tables: a set without them is
+ * local, but its members stay preserved until then.
  */
 int lu_set_unpreserve(struct lu_set *set);
 
@@ -687,7 +692,8 @@ int lu_set_open(struct lu_set **set, int session);
  * memory has another size, or a device another address, than the manifest says;
  * -EADDRINUSE: a device in idle mode is bound to the iommufd of a process that
  * died: all that can be done is to finish the session, close the device and open
- * it anew; and those of lu_session_retrieve_fd(), lu_device_bind() and
+ * it anew; -ENOENT: also that the iommufd of a device is missing; and those of
+ * lu_session_retrieve_fd(), lu_device_bdf(), lu_device_bind(), lu_device_id() and
  * lu_iommufd_open().
  */
 int lu_set_retrieve(struct lu_set *set);

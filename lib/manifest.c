@@ -21,7 +21,6 @@
 #define MAGIC "LU-SET\r\n"
 #define VERSION 1
 #define NO_INDEX 0xffffffff
-#define PCI_BARS 6
 #define BIT(n) (1U << (n))
 
 struct wire_header {

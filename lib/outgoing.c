@@ -59,21 +59,17 @@ static int hwpt_iommufd(const struct lu_set *set, uint32_t i)
 	return set->items[ioas->parent].fd;
 }
 
-static int mark_hwpts(struct lu_set *set)
+static int mark_hwpt(struct lu_set *set, uint32_t i)
 {
-	for (uint32_t i = 0; i < set->count; i++) {
-		struct lu_item *item = &set->items[i];
-		int ret;
+	struct lu_item *item = &set->items[i];
+	int ret;
 
-		if (set->recs[i].kind != LU_HWPT)
-			continue;
-		ret = lu_hwpt_mark(hwpt_iommufd(set, i), item->id,
-				   set->recs[i].token);
-		if (ret)
-			return lu_set_fail(set, i, ret);
-		item->marked = true;
-	}
-	return 0;
+	/* By a try that could not take the mark away */
+	if (item->marked)
+		return 0;
+	ret = lu_hwpt_mark(hwpt_iommufd(set, i), item->id, set->recs[i].token);
+	item->marked = !ret;
+	return ret;
 }
 
 /* -EBUSY while somebody else has the session; a page table may be gone. */
@@ -138,23 +134,18 @@ static int check_mode(const struct lu_set *set, uint32_t i)
 	return state.mode == lu_set_mode(set, &set->recs[i]) ? 0 : -EPROTOTYPE;
 }
 
-/* Preserve the members of a kind; an iommufd without a token stays here. */
-static int preserve_kind(struct lu_set *set, uint32_t kind)
+/* Preserve a member's file; an iommufd without a token stays here. */
+static int preserve_file(struct lu_set *set, uint32_t i)
 {
-	for (uint32_t i = 0; i < set->count; i++) {
-		const struct lu_record *rec = &set->recs[i];
-		int ret;
+	const struct lu_record *rec = &set->recs[i];
+	int ret;
 
-		if (rec->kind != kind || !rec->token)
-			continue;
-		ret = lu_session_preserve(set->session, set->items[i].fd,
-					  rec->token);
-		if (!ret && kind == LU_DEVICE)
-			ret = check_mode(set, i);
-		if (ret)
-			return lu_set_fail(set, i, ret);
-	}
-	return 0;
+	if (!rec->token)
+		return 0;
+	ret = lu_session_preserve(set->session, set->items[i].fd, rec->token);
+	if (!ret && rec->kind == LU_DEVICE)
+		ret = check_mode(set, i);
+	return ret;
 }
 
 int lu_set_preserve(struct lu_set *set, int luo, const char *session)
@@ -169,15 +160,15 @@ int lu_set_preserve(struct lu_set *set, int luo, const char *session)
 	if (ret < 0)
 		return ret;
 	set->session = ret;
-	ret = mark_hwpts(set);
+	ret = lu_set_for_kind(set, LU_HWPT, mark_hwpt);
 	if (!ret)
 		ret = preserve_manifest(set);
 	if (!ret)
-		ret = preserve_kind(set, LU_MEMORY);
+		ret = lu_set_for_kind(set, LU_MEMORY, preserve_file);
 	if (!ret)
-		ret = preserve_kind(set, LU_IOMMUFD);
+		ret = lu_set_for_kind(set, LU_IOMMUFD, preserve_file);
 	if (!ret)
-		ret = preserve_kind(set, LU_DEVICE);
+		ret = lu_set_for_kind(set, LU_DEVICE, preserve_file);
 	if (!ret) {
 		set->stage = LU_PRESERVED;
 		return set->session;

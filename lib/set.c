@@ -6,6 +6,7 @@
  * process. Members refer to each other by their places, and only to earlier ones.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -62,6 +63,18 @@ int lu_set_fail(struct lu_set *set, uint32_t index, int error)
 	if (set->failed < 0)
 		set->failed = index;
 	return error;
+}
+
+/* Take a step for all members of a kind, until it fails. */
+int lu_set_for_kind(struct lu_set *set, uint32_t kind, lu_step *step)
+{
+	for (uint32_t i = 0; i < set->count; i++) {
+		int ret = set->recs[i].kind == kind ? step(set, i) : 0;
+
+		if (ret)
+			return lu_set_fail(set, i, ret);
+	}
+	return 0;
 }
 
 /* Make room for that many members. */
@@ -156,7 +169,9 @@ int lu_set_add_iommufd(struct lu_set *set, const char *name, int fd)
 
 	if (ret)
 		return ret;
-	return fd < 0 ? -EBADF : add_end(set, &rec, fd, 0);
+	if (fcntl(fd, F_GETFD) < 0)
+		return -errno;
+	return add_end(set, &rec, fd, 0);
 }
 
 int lu_set_add_ioas(struct lu_set *set, const char *name, const char *iommufd,
@@ -200,14 +215,11 @@ int lu_set_add_hwpt(struct lu_set *set, const char *name, const char *ioas,
 int lu_set_add_device(struct lu_set *set, const char *name, int fd,
 		      const char *pt)
 {
-	char bdf[LU_BDF_SIZE];
 	struct lu_record rec;
 	int ret = add_begin(set, &rec, LU_DEVICE, name);
 
 	if (!ret)
-		ret = lu_device_bdf(fd, bdf);
-	if (!ret)
-		ret = lu_bdf_parse(bdf, &rec.segment, &rec.bdf);
+		ret = lu_device_address(fd, &rec.segment, &rec.bdf);
 	if (ret)
 		return ret;
 	if (pt) {
@@ -252,7 +264,7 @@ int lu_set_add_bar(struct lu_set *set, const char *ioas, const char *device,
 		   uint32_t bar, uint64_t offset, uint64_t length,
 		   uint64_t iova, uint32_t flags)
 {
-	if (bar > UINT16_MAX)
+	if (bar >= PCI_BARS)
 		return -EINVAL;
 	return add_mapping(set, ioas, device, LU_DEVICE,
 			   (struct lu_record){ .bar = bar,

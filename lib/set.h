@@ -50,8 +50,12 @@ struct lu_set {
 	struct lu_item *items;
 };
 
+/* A step that is taken for a member; returns 0 or a negative errno. */
+typedef int lu_step(struct lu_set *set, uint32_t i);
+
 int lu_set_begin(struct lu_set *set, enum lu_stage stage, int error);
 int lu_set_fail(struct lu_set *set, uint32_t index, int error);
+int lu_set_for_kind(struct lu_set *set, uint32_t kind, lu_step *step);
 int lu_set_reserve(struct lu_set *set, uint32_t count);
 void lu_set_close_session(struct lu_set *set);
 

@@ -87,22 +87,29 @@ static int syspath_name(FILE *info, char *name, size_t size)
 	return ret;
 }
 
-int lu_device_bdf(int device, char bdf[LU_BDF_SIZE])
+/* lu_device_bdf(), in numbers */
+int lu_device_address(int device, uint32_t *segment, uint16_t *bdf)
 {
 	FILE *info = lu_open_fdinfo(device);
 	char name[LU_BDF_SIZE];
-	uint32_t segment;
-	uint16_t number;
 	int ret;
 
 	if (!info)
 		return -errno;
 	ret = syspath_name(info, name, sizeof(name));
 	fclose(info);
-	if (ret || lu_bdf_parse(name, &segment, &number))
-		return -ENODEV;
-	memcpy(bdf, name, sizeof(name));
-	return 0;
+	return ret || lu_bdf_parse(name, segment, bdf) ? -ENODEV : 0;
+}
+
+int lu_device_bdf(int device, char bdf[LU_BDF_SIZE])
+{
+	uint32_t segment;
+	uint16_t number;
+	int ret = lu_device_address(device, &segment, &number);
+
+	if (!ret)
+		lu_bdf_write(bdf, segment, number);
+	return ret;
 }
 
 int lu_device_bind(int device, int iommufd, uint32_t *dev_id)
@@ -111,8 +118,12 @@ int lu_device_bind(int device, int iommufd, uint32_t *dev_id)
 		.argsz = sizeof(call),
 		.iommufd = iommufd,
 	};
-	int ret = lu_ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, &call);
+	int ret;
 
+	/* To the kernel it is wrong as a device that is bound already is */
+	if (iommufd < 0)
+		return -EBADF;
+	ret = lu_ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, &call);
 	if (!ret)
 		*dev_id = call.out_devid;
 	return ret;
@@ -149,13 +160,10 @@ static int reset_info(int device, struct vfio_pci_hot_reset_info **info)
 int lu_device_id(int device, uint32_t *dev_id)
 {
 	struct vfio_pci_hot_reset_info *info;
-	char bdf[LU_BDF_SIZE];
 	uint32_t segment;
 	uint16_t number;
-	int ret = lu_device_bdf(device, bdf);
+	int ret = lu_device_address(device, &segment, &number);
 
-	if (!ret)
-		ret = lu_bdf_parse(bdf, &segment, &number);
 	if (!ret)
 		ret = reset_info(device, &info);
 	if (ret)
@@ -218,6 +226,8 @@ int lu_device_export_bar(int device, uint32_t bar, uint64_t offset,
 	};
 	char ask[sizeof(buf) + sizeof(range)];
 
+	if (bar >= PCI_BARS)
+		return -EINVAL;
 	memcpy(ask, &buf, sizeof(buf));
 	memcpy(ask + sizeof(buf), &range, sizeof(range));
 	return feature_get(device, VFIO_DEVICE_FEATURE_DMA_BUF, ask,

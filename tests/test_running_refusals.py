@@ -27,6 +27,15 @@ def opened(start, *names, **options):
     return owner
 
 
+def half_marked(start):
+    """Start a machine and an owner at work: its drive's page table is marked, its network's not."""
+    owner = Running(start(topology=PAIR))
+    owner.open("nvme0")
+    owner.open("igb0", marked=False)
+    owner.start()
+    return owner.machine, owner
+
+
 def refuses_iommufd(owner, name, why):
     """See that the iommufd cannot be preserved, that the log has one line of it with the reason,
     and that all is as before; the session is closed again."""
@@ -210,11 +219,7 @@ def test_nothing_changes_while_preserved(start):
 
 def test_unmarked_is_idle(start):
     """A device whose page table is not marked crosses in idle mode, beside one that runs on."""
-    m = start(topology=PAIR)
-    owner = Running(m)
-    owner.open("nvme0")
-    owner.open("igb0", marked=False)
-    owner.start()
+    m, owner = half_marked(start)
     owner.preserve()
     drive, network = owner.devices.values()
     network.stream.stop()
@@ -260,11 +265,7 @@ def map_bar(owner):
 
 def test_bar_of_an_idle_device(start):
     """A page table that maps the BAR of a device that is reset at freeze stops the update."""
-    m = start(topology=PAIR)
-    owner = Running(m)
-    owner.open("nvme0")
-    owner.open("igb0", marked=False)
-    owner.start()
+    m, owner = half_marked(start)
     map_bar(owner)
     owner.preserve()
     m.kexec_load()

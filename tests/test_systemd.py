@@ -2,12 +2,14 @@
 """Debian with systemd: a service leaves its session with systemd, and systemctl does the kexec."""
 
 import json
+import re
 
 import pytest
 
-from lab import Nvme, Port
-from lab.running import RunningSet
-from update import see_busy, see_dma, see_no_faults, see_nothing_lost, see_undisturbed, states
+from lab import MachineError, Nvme, Port
+from lab.running import IOVA, Running, RunningSet
+from update import (PAIR, see_busy, see_dma, see_no_faults, see_nothing_lost, see_undisturbed,
+                    states)
 
 SERVICE = "lab-worker@owner"
 # Commands in a second: a whole system takes its time to stop and to start.
@@ -21,10 +23,14 @@ def fit(kernels):
         pytest.skip("built without kernel/config/system.config")
 
 
-def boot(start, **options):
-    """Start a machine with systemd, and the service in it."""
-    m = start(system=True, topology=(Port(Nvme("nvme0")),), **options)
+def boot(start, topology=(Port(Nvme("nvme0")),), setting=""):
+    """Start a machine with systemd, and the service in it, with a setting of its own."""
+    m = start(system=True, topology=topology)
     assert m.settled() == "running", m.sh("systemctl --failed --no-legend", check=False)
+    if setting:
+        m.sh(f"mkdir /etc/systemd/system/{SERVICE}.service.d;"
+             f" printf '[Service]\\n{setting}\\n'"
+             f" >/etc/systemd/system/{SERVICE}.service.d/more.conf; systemctl daemon-reload")
     m.sh(f"systemctl enable --now {SERVICE}")
     return m
 
@@ -48,6 +54,10 @@ def kexec(m, command=None):
 def test_session(start):
     """A session in the file descriptor store crosses, one update after the other."""
     m = boot(start)
+    # What people have in the shell on the console.
+    path = m.sh("systemctl show -P Environment debug-shell.service")
+    said = m.sh(f"env {path} sh -c 'vfio-liveupdate status'")
+    assert said == "There are no live update sessions."
     w = m.worker("owner")
     w("memfd", "M", "1m")
     w("mem_fill", "M", 0, "1m", 7)
@@ -65,6 +75,16 @@ def test_session(start):
         w("finish", "S")
         w("close", "S")
         w("fdstore_remove", "session")
+
+
+def take_over(owner):
+    """Take over what systemd has kept, and let it go."""
+    owner.retrieve(stored=True)
+    see_busy(owner)
+    owner.handover()
+    owner.finish()
+    owner("fdstore_remove", owner.session)
+    assert states(owner) == {"none"}
 
 
 def status(m):
@@ -102,3 +122,108 @@ def test_running(start):
     see_undisturbed(owner)
     see_no_faults(owner)
     see_dma(owner)
+
+
+def see_refusal(m, what):
+    """See that the kernel refuses when systemd is at its end, and that the machine reboots."""
+    m.kexec_load()
+    with pytest.raises(MachineError, match="the machine was reset"):
+        m.kexec_go()
+    said = m.console_text("freeze")
+    assert re.search(rf"Freeze failed! .*{what}", said)
+    assert "Failed to kexec: Invalid argument" in said
+    assert said.rpartition("Failed to kexec")[2].count("Rebooting.") == 1
+
+
+@pytest.mark.thorough
+def test_refused(start):
+    """What the kernel refuses when all services are stopped ends in an ordinary reboot."""
+    m = boot(start, topology=PAIR)
+    owner = Running(m, rate=RATE)
+    owner.open("nvme0")
+    owner.open("igb0", marked=False)
+    owner.start()
+    owner("dmabuf_export", "Digb0", "B", 0, 0, 4096)
+    owner("ioas_map_file", "I", "A", "B", 0, 4096, IOVA >> 1)
+    owner.preserve()
+    owner.store()
+    see_refusal(m, "maps its BAR")
+
+
+@pytest.mark.thorough
+def test_crashed(start):
+    """A service that dies with interrupts on, and is not started again, loses nothing by that."""
+    m = boot(start)
+    owner = RunningSet(m, rate=RATE)
+    owner.open("nvme0")
+    owner.start()
+    owner.preserve()
+    owner.store()
+    owner("vfio_irq_on", "Dnvme0", "MSIX", 1)
+    m.sh(f"systemctl kill -s KILL {SERVICE}")
+    assert m.sh(f"systemctl is-failed {SERVICE}") == "failed"
+    assert stored(m) == 1
+    assert states(owner) == {"outgoing running"}
+    kexec(m)
+    take_over(owner)
+    see_nothing_lost(owner.settle(), least=10)
+    see_no_faults(owner)
+    see_dma(owner)
+
+
+@pytest.mark.thorough
+def test_devices_in_the_store(start):
+    """Devices in the store itself cross, too, but somebody has to finish systemd's session."""
+    m = boot(start)
+    owner = Running(m, rate=RATE)
+    owner.open("nvme0")
+    owner.start()
+    # systemd preserves what came last first: a device before its page table crosses in idle mode.
+    names = {"Dnvme0": "device", "I": "iommufd", "Mnvme0": "memory"}
+    for thing, name in names.items():
+        owner("fdstore", thing, name)
+    kexec(m)
+    assert states(owner) == {"incoming running"}
+    assert set(owner("listen_names").values[0].split(":")) == set(names.values())
+    for thing, name in names.items():
+        owner("listen", thing, name)
+    owner.bind()
+    owner.handover()
+    # systemd could not finish it while the restored page table was in use.
+    assert states(owner) == {"incoming running"}
+    owner("session_retrieve", "S", "systemd")
+    owner.finish()
+    assert states(owner) == {"none"}
+    see_nothing_lost(owner.settle(), least=10)
+    see_undisturbed(owner)
+    see_no_faults(owner)
+
+
+@pytest.mark.thorough
+def test_session_of_systemd(start):
+    """A session that systemd makes (LUOSession=) is good for one update, then for no other."""
+    m = boot(start, setting="LUOSession=mine")
+    w = m.worker("owner")
+
+    def preserve():
+        w("listen", "S", "mine")
+        w("memfd", "M", "1m")
+        w("mem_fill", "M", 0, "1m", 7)
+        return w("preserve", "S", 3, "M")
+
+    preserve()
+    kexec(m)
+    w("listen", "S", "mine")
+    w("retrieve", "S", 3, "M")
+    w("mem_check", "M", 0, "1m", 7)
+    w("finish", "S")
+    # It is the incoming one, also for the next process.
+    assert w.fails("preserve", "S", 3, "M") == "EINVAL"
+    m.sh(f"systemctl restart {SERVICE}")
+    w("listen", "S", "mine")
+    w("memfd", "M", "1m")
+    assert w.fails("preserve", "S", 3, "M") == "EINVAL"
+    # Without it the next start of the service makes a new one.
+    w("fdstore_remove", "mine")
+    m.sh(f"systemctl restart {SERVICE}")
+    preserve()

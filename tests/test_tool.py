@@ -45,11 +45,8 @@ class Said:
 
 def sanitized():
     """Build the tool with sanitizers and return its path."""
-    out = paths.BUILD / "tool-sanitized"
-    if not (out / "build.ninja").exists():
-        subprocess.run(["meson", "setup", out, paths.ROOT / "tool", "-Db_lundef=false",
-                        "-Db_sanitize=address,undefined"], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["ninja", "-C", out], check=True, stdout=subprocess.DEVNULL)
+    out = image.meson("tool", paths.BUILD / "tool-sanitized", "-Db_lundef=false",
+                      "-Db_sanitize=address,undefined")
     return [out / image.TOOL]
 
 
@@ -64,7 +61,8 @@ def checked():
 def tool(request):
     """Run the tool with some arguments; it must not be found to do anything wrong."""
     program = request.param()
-    environment = {**os.environ, "UBSAN_OPTIONS": "halt_on_error=1:exitcode=98"}
+    environment = {**os.environ, "ASAN_OPTIONS": "exitcode=97",
+                   "UBSAN_OPTIONS": "halt_on_error=1:exitcode=98"}
 
     def run(*arguments, user=None):
         done = subprocess.run([*program, *arguments], capture_output=True, text=True, timeout=120,
@@ -151,6 +149,26 @@ def test_wrong_usage(tool, arguments):
     assert said.code == USAGE and "--help" in said.err and not said.out
 
 
+@pytest.mark.parametrize("arguments, word", [
+    (("list", "-xa"), "-x"), (("list", "-ax"), "-x"), (("check", "--bad"), "--bad"),
+    (("status", "--json=x"), "--json=x"), (("list", "-as"), "-as"),
+], ids=str)
+def test_wrong_option(tool, arguments, word):
+    """The message names the option, also where several are one word."""
+    said = tool(*arguments)
+    assert said.code == USAGE and word in said.err.splitlines()[0].split()
+
+
+@pytest.mark.parametrize("arguments", [("-h",), ("list", "-h"), ("list", "-V"), ("list", "-a")],
+                         ids=" ".join)
+def test_output_is_lost(arguments):
+    """What cannot be written is not passed over, whatever it is."""
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([image.tool_program(), *arguments], stdout=full, text=True,
+                              stderr=subprocess.PIPE, check=False)
+    assert done.returncode == FAILED and "No space left" in done.stderr
+
+
 def test_own_system(tool):
     """Whatever the host is, the tool can look at it."""
     assert tool("list", "--all").code == OK
@@ -201,6 +219,55 @@ def test_odd_answers(tool, system):
     assert not any(device["preservable"] for device in said["devices"])
 
 
+def test_hostile_answers(tool, system):
+    """Files may hold anything: no command crashes or hangs, and JSON is JSON."""
+    texts = (b"idle -2147483648 x\nrunning -99999999999 x\ndriver -2147483649 x\n",
+             b"idle -EIO \xff\xfe\x1b[31m\nrunning yes \xc3\xa4\xc0\x80\xe2\x82\n"
+             b"driver \xf4\x90\x80\x80",
+             b'idle "\\\t\r\nrunning \0\ndriver yes')
+    for number, text in enumerate(texts):
+        bdf = f"0000:{number:02x}:00.0"
+        system.device(bdf, "", driver=None, liveupdate="outgoing idle")
+        folder = system.root / "sys/bus/pci/devices" / bdf
+        (folder / "liveupdate_modes").write_bytes(text)
+        (folder / "vendor").write_text("0x123456789\n")
+        (folder / "iommu_group").unlink()
+        os.symlink(b"../" + (b"\xed\xa0\x80", b"007", b"12 34")[number],
+                   bytes(folder / "iommu_group"))
+        os.symlink(b"../\xffx\xc3\xa4", bytes(folder / "driver"))
+    for path in ("proc/cmdline", "boot/config-7.3.4", "sys/kernel/debug/liveupdate/sessions"):
+        (system.root / path).unlink(missing_ok=True)
+        (system.root / path).parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(system.root / path)
+    root = ("--sysroot", system.root)
+    devices = tool("list", "--json", *root).json("list")["devices"]
+    assert [device["iommu_group"] for device in devices] == [None] * 3
+    assert {device["driver"] for device in devices} == {"?x\u00e4"}
+    assert devices[1]["reason"] == "??\x1b[31m"
+    tool("check", "--json", *root).json("check")
+    tool("status", "--json", *root).json("status")
+    for command in ("list", "check", "status"):
+        assert "\x1b" not in tool(command, *root).out
+
+
+def test_links_stay_inside(system):
+    """Links of the system that is looked at lead to files of that system.
+
+    That is beyond valgrind.
+    """
+    system.write("boot/else", "CONFIG_LIVEUPDATE=y\n")
+    (system.root / "boot/config-7.3.4").symlink_to("/boot/else")
+    (system.root / "proc/cmdline").unlink()
+    (system.root / "proc/cmdline").symlink_to("/proc/cmdline.not")
+    (system.root / "sys/kernel/kexec_loaded").unlink()
+    (system.root / "sys/kernel/kexec_loaded").symlink_to("/etc/passwd")
+    command = [*sanitized(), "check", "--json", "--sysroot", system.root]
+    said = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)
+    checks = {line["check"]: line for line in said["checks"]}
+    assert "CONFIG_KEXEC_FILE" in checks["configuration"]["advice"]
+    assert checks["kexec"]["result"] == "no"
+
+
 def test_table_fits(system):
     """On a terminal no line is longer than the terminal is wide; elsewhere nothing is cut."""
     reason = "its ATS, PRI or PASID is enabled"
@@ -245,7 +312,14 @@ def advice(said):
     ("liveupdate=on", ["LIVEUPDATE=y", "KEXEC_HANDOVER=y"], "boot with kho=on"),
     ("liveupdate=on kho=on liveupdate=0", ["LIVEUPDATE=y"], "boot with liveupdate=on"),
     ('x="liveupdate=on y" kho=Y', ["LIVEUPDATE=y"], "boot with liveupdate=on"),
+    ("quiet\tkho=off\tliveupdate=on", ["LIVEUPDATE=y", "KEXEC_HANDOVER_ENABLE_DEFAULT=y"],
+     "boot with kho=on"),
+    ('"liveupdate=on" kho="off"', ["LIVEUPDATE=y", "KEXEC_HANDOVER_ENABLE_DEFAULT=y"],
+     "boot with kho=on"),
+    ('liveupdate="on" kho=on -- liveupdate=off', ["LIVEUPDATE=y"], "the kernel's log says more"),
+    ("kho=on -- liveupdate=on", ["LIVEUPDATE=y"], "boot with liveupdate=on"),
     ("liveupdate=on kho=on", ["KEXEC_HANDOVER=y"], "build the kernel with CONFIG_LIVEUPDATE"),
+    ("liveupdate=on kho=on", ["LIVEUPDATE=n"], "build the kernel with CONFIG_LIVEUPDATE"),
     ("liveupdate=on kho=on", ["LIVEUPDATE=y"], "the kernel's log says more"),
 ])
 def test_why_off(tool, system, cmdline, options, wanted):
@@ -328,7 +402,8 @@ def test_status(tool, system):
 
 
 @pytest.mark.parametrize("text", ["file 1 waiting x\n", "session\n", "session incoming\n",
-                                  "session incoming waiting x\nfile\n"])
+                                  "session incoming waiting x\nfile\n",
+                                  "session incoming waiting x\nfile one waiting memfd-v2\n"])
 def test_strange_sessions(tool, system, text):
     """A list of sessions that cannot be understood is an error, and nothing worse."""
     system.sessions(text)

@@ -136,10 +136,8 @@ static int check(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "running", no_argument, NULL, 'r' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'V' },
-		{ "json", no_argument, NULL, OPTION_JSON },
-		{ "sysroot", required_argument, NULL, OPTION_SYSROOT },
+		COMMON_OPTIONS,
+		SYSROOT_OPTION,
 		{},
 	};
 	bool json = false, running = false;

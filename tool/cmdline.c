@@ -2,19 +2,21 @@
 /*
  * Command lines of kernels: words, with values that may be in double quotes.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "tool.h"
 
-/* Length of the first word; a space in double quotes does not end it. */
+/* Length of the first word; white space in double quotes does not end it. */
 static size_t word_length(const char *text)
 {
 	bool quoted = false;
 	size_t n;
 
-	for (n = 0; text[n] && (quoted || text[n] != ' '); n++) {
+	for (n = 0; text[n] && (quoted || !isspace((unsigned char)text[n]));
+	     n++) {
 		if (text[n] == '"')
 			quoted = !quoted;
 	}
@@ -24,7 +26,8 @@ static size_t word_length(const char *text)
 static const char *next_word(const char *text, size_t *length)
 {
 	text += *length;
-	text += strspn(text, " \n");
+	while (isspace((unsigned char)*text))
+		text++;
 	*length = word_length(text);
 	return *length ? text : NULL;
 }
@@ -36,6 +39,17 @@ static bool begins_with(const char *word, size_t length, const char *start)
 	return n <= length && !strncmp(word, start, n);
 }
 
+/* Leaves out the double quotes around a word or value, as the kernel does. */
+static void strip_quotes(const char **text, size_t *length)
+{
+	if (!*length || **text != '"')
+		return;
+	++*text;
+	--*length;
+	if (*length && (*text)[*length - 1] == '"')
+		--*length;
+}
+
 /**
  * cmdline_get() - find a parameter
  * @cmdline: command line
@@ -43,6 +57,8 @@ static bool begins_with(const char *word, size_t length, const char *start)
  * @value: where to put its value, which is the last one if there are many;
  *         empty if it has none
  * @size: room in @value; a longer value is cut
+ *
+ * What comes after "--" is for init.
  *
  * Return: true if it is there
  */
@@ -55,13 +71,20 @@ bool cmdline_get(const char *cmdline, const char *name, char *value,
 
 	value[0] = '\0';
 	while ((word = next_word(word, &length))) {
-		if (!begins_with(word, length, name) ||
-		    (length > n && word[n] != '='))
+		const char *text = word;
+		size_t left = length;
+
+		strip_quotes(&text, &left);
+		if (left == 2 && begins_with(text, left, "--"))
+			break;
+		if (!begins_with(text, left, name) ||
+		    (left > n && text[n] != '='))
 			continue;
 		found = true;
-		n += length > n;
-		snprintf(value, size, "%.*s", (int)(length - n), word + n);
-		n = strlen(name);
+		text += n + (left > n);
+		left -= n + (left > n);
+		strip_quotes(&text, &left);
+		snprintf(value, size, "%.*s", (int)left, text);
 	}
 	return found;
 }

@@ -18,6 +18,7 @@
 
 #define DEVICES "sys/bus/pci/devices"
 #define CLASS_BRIDGE 0x06
+#define MAX_ERRNO 4095
 #define PATIENCE_MS 1000
 #define PAUSE_MS 20
 
@@ -55,7 +56,8 @@ static void look_up_name(struct device *dev, struct pci_access *names)
 	char buf[sizeof(dev->name)];
 
 	snprintf(dev->name, sizeof(dev->name), "%s",
-		 pci_lookup_name(names, buf, sizeof(buf), PCI_LOOKUP_DEVICE,
+		 pci_lookup_name(names, buf, sizeof(buf),
+				 PCI_LOOKUP_DEVICE | PCI_LOOKUP_NO_HWDB,
 				 dev->vendor, dev->id));
 }
 
@@ -108,12 +110,13 @@ static void read_state(struct device *dev)
  */
 void error_name(const char *number, char *buf, size_t size)
 {
-	const char *name = strerrorname_np(-atoi(number));
+	const char *digits = number + (number[0] == '-');
+	long error = strtol(digits, NULL, 10);
+	const char *name = NULL;
 
-	if (number[0] == '-' && atoi(number) && name)
-		snprintf(buf, size, "%s", name);
-	else
-		snprintf(buf, size, "%s", number + (number[0] == '-'));
+	if (digits > number && error > 0 && error <= MAX_ERRNO)
+		name = strerrorname_np(error);
+	snprintf(buf, size, "%s", name ?: digits);
 }
 
 static void answer_no(struct answer *answer, const char *error, const char *why)

@@ -76,12 +76,12 @@ struct option_wish {
 static bool config_look(struct option_wish *wishes, size_t count)
 {
 	gzFile file = config_open();
-	char line[256], option[64];
+	char line[256], option[64], value[2];
 
 	if (!file)
 		return false;
 	while (gzgets(file, line, sizeof(line))) {
-		if (sscanf(line, "CONFIG_%63[^=]=%*[ym]", option) != 1)
+		if (sscanf(line, "CONFIG_%63[^=]=%1[ym]", option, value) != 2)
 			continue;
 		for (size_t i = 0; i < count; i++) {
 			if (!strcmp(option, wishes[i].name))

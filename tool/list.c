@@ -89,10 +89,8 @@ static int list(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "all", no_argument, NULL, 'a' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'V' },
-		{ "json", no_argument, NULL, OPTION_JSON },
-		{ "sysroot", required_argument, NULL, OPTION_SYSROOT },
+		COMMON_OPTIONS,
+		SYSROOT_OPTION,
 		{},
 	};
 	bool json = false, bridges = false;

@@ -61,6 +61,16 @@ static void version(void)
 	puts(NAME " " VERSION);
 }
 
+/* A result that could not be written is none. */
+static int close_stdout(int code)
+{
+	if (fflush(stdout) || ferror(stdout)) {
+		perror(NAME ": stdout");
+		return EXIT_FAILED;
+	}
+	return code;
+}
+
 /**
  * next_option() - get a command's next option
  * @argc: as for main()
@@ -90,14 +100,18 @@ int next_option(int argc, char **argv, const struct option *options,
 	switch (c) {
 	case 'h':
 		fputs(command->help, stdout);
-		exit(EXIT_OK);
+		exit(close_stdout(EXIT_OK));
 	case 'V':
 		version();
-		exit(EXIT_OK);
+		exit(close_stdout(EXIT_OK));
 	case ':':
 		exit(wrong_usage(command, "%s needs an argument",
 				 argv[optind - 1]));
 	case '?':
+		/* A word with several letters is not over at the wrong one */
+		if (optopt && !strchr(shorts, optopt))
+			exit(wrong_usage(command, "there is no option -%c",
+					 optopt));
 		exit(wrong_usage(command, "there is no option %s",
 				 argv[optind - 1]));
 	case OPTION_SYSROOT:
@@ -130,16 +144,6 @@ static const struct command *find_command(const char *name)
 			return commands[i];
 	}
 	return NULL;
-}
-
-/* A result that could not be written is none. */
-static int close_stdout(int code)
-{
-	if (fflush(stdout) || ferror(stdout)) {
-		perror(NAME ": stdout");
-		return EXIT_FAILED;
-	}
-	return code;
 }
 
 int main(int argc, char **argv)

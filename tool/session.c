@@ -55,7 +55,7 @@ static int parse_file(struct sessions *sessions, const char *line)
 	session->files = files;
 	file = &files[session->nr_files++];
 	*file = (struct session_file){};
-	if (sscanf(line, "file %23s %23s %47s %63[^\n]", file->token, state,
+	if (sscanf(line, "file %23[0-9] %23s %47s %63[^\n]", file->token, state,
 		   file->kind, file->what) < 3)
 		return -EPROTO;
 	error_name(state, file->state, sizeof(file->state));

@@ -282,10 +282,8 @@ static int refuse_off(void)
 static int status(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'V' },
-		{ "json", no_argument, NULL, OPTION_JSON },
-		{ "sysroot", required_argument, NULL, OPTION_SYSROOT },
+		COMMON_OPTIONS,
+		SYSROOT_OPTION,
 		{},
 	};
 	struct devices devices = {};

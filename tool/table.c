@@ -89,12 +89,53 @@ void *table_line(struct table *table, void *parent)
 	return needed(scols_table_new_line(table->scols, parent));
 }
 
+/* Length of the character that a text begins with, or 0 if it is none in UTF-8 */
+static size_t utf8_length(const char *text)
+{
+	static const unsigned int least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	const unsigned char *c = (const unsigned char *)text;
+	size_t n = *c < 0x80	   ? 1 :
+		   *c >> 5 == 0x06 ? 2 :
+		   *c >> 4 == 0x0e ? 3 :
+		   *c >> 3 == 0x1e ? 4 :
+				     0;
+	unsigned int code = *c & (n > 1 ? 0x7f >> n : 0x7f);
+
+	for (size_t i = 1; i < n; i++) {
+		if (c[i] >> 6 != 2)
+			return 0;
+		code = code << 6 | (c[i] & 0x3f);
+	}
+	/* None may be longer than need be, a half of a pair, or too large */
+	if (n && (code < least[n] || code >> 11 == 0x1b || code > 0x10ffff))
+		return 0;
+	return n;
+}
+
+/* JSON has to be UTF-8, and its numbers decimal; files may hold anything. */
+static void make_fit(char *text, int json)
+{
+	size_t digits = strspn(text, "0123456789");
+
+	if (json == SCOLS_JSON_NUMBER &&
+	    (text[digits] || (text[0] == '0' && digits > 1)))
+		text[0] = '\0';
+	while (*text) {
+		size_t n = utf8_length(text);
+
+		if (!n)
+			*text = '?';
+		text += n ?: 1;
+	}
+}
+
 /**
  * table_set() - put something in a line
  * @table: the table
  * @line: the line
  * @column: name of the column; when it is not shown, nothing is done
- * @format: as for printf(); what is empty is null in JSON
+ * @format: as for printf(); what is empty, or no number where there has to be one,
+ *	    is null in JSON
  */
 void table_set(struct table *table, void *line, const char *column,
 	       const char *format, ...)
@@ -118,7 +159,8 @@ void table_set(struct table *table, void *line, const char *column,
 	if (vasprintf(&text, format, args) < 0)
 		text = NULL;
 	va_end(args);
-	if (scols_line_refer_data(line, n, needed(text)))
+	make_fit(needed(text), it->json);
+	if (scols_line_refer_data(line, n, text))
 		errx(EXIT_FAILED, "out of memory");
 }
 

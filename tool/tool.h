@@ -53,9 +53,19 @@ int wrong_usage(const struct command *command, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Letters of options that several commands have */
+/* Options that several commands have: their letters, rows of tables, and help */
 enum { OPTION_JSON = 'J', OPTION_SYSROOT = 's' };
 
+#define COMMON_OPTIONS                              \
+	{ "json", no_argument, NULL, OPTION_JSON }, \
+		{ "help", no_argument, NULL, 'h' }, \
+	{                                           \
+		"version", no_argument, NULL, 'V'   \
+	}
+#define SYSROOT_OPTION                                             \
+	{                                                          \
+		"sysroot", required_argument, NULL, OPTION_SYSROOT \
+	}
 #define COMMON_HELP                         \
 	"  -J, --json         print JSON\n" \
 	"  -h, --help         print this\n" \
@@ -105,7 +115,8 @@ struct answer {
  */
 struct device {
 	char bdf[16];
-	unsigned int vendor, id, class;
+	unsigned short vendor, id;
+	unsigned int class;
 	char name[128];
 	char driver[64];
 	char group[12];

@@ -83,6 +83,8 @@ struct session {
 int fake_fail_at;
 int fake_calls;
 int fake_last_error = EIO;
+bool fake_keep;
+int fake_kept = -1;
 
 static struct file files[MAX];
 static struct object objects[MAX];
@@ -568,8 +570,11 @@ int lu_ioctl(int fd, unsigned long request, void *arg)
 {
 	int err;
 
-	if (fails())
+	if (fails()) {
+		if (fake_keep)
+			fake_kept = dup(fd);
 		return -fake_last_error;
+	}
 	switch (_IOC_TYPE(request)) {
 	case IOMMUFD_TYPE:
 		/* VFIO's type is the same, its numbers are smaller */
@@ -730,4 +735,5 @@ void fake_reset(void)
 	fake_fail_at = 0;
 	fake_calls = 0;
 	fake_last_error = EIO;
+	fake_keep = false;
 }

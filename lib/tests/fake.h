@@ -5,6 +5,7 @@
 #ifndef LU_TESTS_FAKE_H
 #define LU_TESTS_FAKE_H
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -23,6 +24,10 @@
 extern int fake_fail_at;
 extern int fake_calls;
 extern int fake_last_error;
+
+/* Whether that call's file is duplicated then, and the duplicate. */
+extern bool fake_keep;
+extern int fake_kept;
 
 int fake_device(const char *bdf);
 void fake_make_idle(int device);

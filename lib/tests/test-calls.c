@@ -106,8 +106,13 @@ static void test_addresses(void)
 
 static void test_values(void)
 {
+	uint32_t id;
+
 	CHECK(lu_ioas_map_file(-1, 1, -1, 0, 1, 0, 0) == -EINVAL);
 	CHECK(lu_ioas_map_file(-1, 1, -1, 0, 1, 0, 4) == -EINVAL);
+	CHECK(lu_device_export_bar(-1, 6, 0, 4096) == -EINVAL);
+	CHECK(lu_device_export_bar(-1, UINT32_MAX, 0, 4096) == -EINVAL);
+	CHECK(lu_device_bind(0, -1, &id) == -EBADF);
 	CHECK(!strcmp(lu_mode_text(0), "none"));
 	CHECK(!strcmp(lu_mode_text(LU_MODE_IDLE), "idle"));
 	CHECK(!strcmp(lu_mode_text(LU_MODE_RUNNING), "running"));

@@ -121,6 +121,8 @@ static void test_store(void)
 /* Files of services begin at 3: whatever is there is moved out of the way. */
 static void test_take(void)
 {
+	static const char *const counts[] = { "",	    "0",	  "-1",
+					      "2147483647", "4294967299", "x" };
 	char pid[16];
 	int fds[3], fd;
 
@@ -147,8 +149,10 @@ static void test_take(void)
 	close(fd);
 	CHECK(lu_custody_take("session") == -EBADF);
 	CHECK(lu_custody_take("listen") == FIRST_FD);
-	setenv("LISTEN_FDS", "-1", 1);
-	CHECK(lu_custody_take("listen") == -ENOENT);
+	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+		setenv("LISTEN_FDS", counts[i], 1);
+		CHECK(lu_custody_take("listen") == -ENOENT);
+	}
 }
 
 int main(void)

@@ -405,6 +405,28 @@ static void test_shared_session(void)
 	owner_end(&o);
 }
 
+/* Somebody has the session for a moment just when it fails, as a child of fork(). */
+static void test_shared_failure(void)
+{
+	struct owner o;
+
+	owner_begin(&o);
+	owner_describe(&o);
+	fake_calls = 0;
+	/* Session, two marks, manifest, two memories, iommufd: then a device */
+	fake_fail_at = 8;
+	fake_keep = true;
+	CHECK(lu_set_preserve(o.set, o.luo, NAME) == -EIO);
+	CHECK(fake_count_marks() == 2);
+	CHECK(lu_set_preserve(o.set, o.luo, NAME) == -EEXIST);
+	close(fake_kept);
+	CHECK(lu_set_preserve(o.set, o.luo, NAME) >= 0);
+	CHECK(!lu_set_unpreserve(o.set));
+	CHECK(!fake_count_preserved() && !fake_count_marks());
+	lu_set_free(o.set);
+	owner_end(&o);
+}
+
 /* Calls that do not fit the state of a set. */
 static void test_states(void)
 {
@@ -441,10 +463,13 @@ static void test_bad_members(void)
 	struct owner o;
 	struct lu_set *set;
 	int empty = memfd_create("empty", MFD_CLOEXEC);
+	int closed = dup(empty);
 
 	owner_begin(&o);
 	owner_describe(&o);
 	set = o.set;
+	/* Nothing is opened before it is tried */
+	close(closed);
 	memset(name, 'x', LU_NAME_SIZE);
 	name[LU_NAME_SIZE] = '\0';
 	CHECK(lu_set_add_memory(set, name, o.memory[0]) == -EINVAL);
@@ -454,6 +479,7 @@ static void test_bad_members(void)
 	CHECK(lu_set_add_memory(set, "new", -1) == -EBADF);
 	CHECK(lu_set_add_memory(set, "new", empty) == -EINVAL);
 	CHECK(lu_set_add_iommufd(set, "new", -1) == -EBADF);
+	CHECK(lu_set_add_iommufd(set, "new", closed) == -EBADF);
 	CHECK(lu_set_add_iommufd(set, "nvme", o.iommufd) == -EEXIST);
 	CHECK(lu_set_add_ioas(set, "new", "none", 1) == -ENOENT);
 	CHECK(lu_set_add_ioas(set, "new", "ram", 1) == -EINVAL);
@@ -629,6 +655,7 @@ int main(void)
 	test_device_gone();
 	test_modes();
 	test_shared_session();
+	test_shared_failure();
 	test_states();
 	test_bad_members();
 	test_full();
