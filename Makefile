@@ -5,8 +5,13 @@
 # the set-up that it needs by itself, and repeats nothing that is done.
 
 BASE     ?= 7.3
-FLAVOURS ?= lab-a lab-b builtin debug
+FLAVOURS ?= $(FLAVOURS_$(BASE))
 TESTS    ?= tests
+
+# What the tests run on: of Linux 7.3 all there is, of 7.2 one of each kind.
+FLAVOURS_7.3 := lab-a lab-b builtin debug raised stock
+FLAVOURS_7.2 := lab-a
+KERNELS      := $(FLAVOURS_7.3) $(FLAVOURS_7.2:%=7.2-%)
 BUILD    := $(abspath build)
 
 PYTHON := /usr/bin/python3
@@ -25,12 +30,13 @@ help:
 	@echo '  make shell     a lab machine to play in'
 	@echo '  make tool      the command-line tool, build/tool/vfio-liveupdate'
 	@echo '  make check     style, static analysis, documentation of the code'
-	@echo '  make kernel    build kernels (FLAVOURS="$(FLAVOURS)", BASE=$(BASE))'
+	@echo '  make kernel    build kernels (BASE=$(BASE), FLAVOURS="$(FLAVOURS)")'
 	@echo '  make tree      the Linux tree with our work laid into it, build/linux-$(BASE)'
 	@echo '  make hooks     turn the commits in that tree into kernel/hooks/$(BASE)'
 	@echo '  make clean     remove all that was built'
 	@echo
-	@echo 'LINUX_SRC=directory-or-tarball takes Linux from there instead of from Debian.'
+	@echo 'LINUX_SRC=directory-or-tarball takes Linux 7.3 from there instead of from Debian,'
+	@echo 'LINUX_SRC_7_2 the other version that the demo and the tests need.'
 	@echo 'docs/testing.md says how testing works, each script says more with --help.'
 
 setup:
@@ -45,8 +51,9 @@ hooks: setup
 kernel: setup
 	@$(BENEATH) kernel/build $(FLAVOURS)
 
+# Kernels under the names of their images, and the programs for the machines.
 lab: setup
-	@$(BENEATH) kernel/build headers lab-a lab-b
+	@BUILD=$(BUILD) kernel/build headers $(KERNELS)
 	@$(MAKE) --no-print-directory guest
 
 # What runs inside the machine, built against the headers of our tree.
@@ -60,29 +67,30 @@ tool: setup
 rootfs: setup
 	@BUILD=$(BUILD) setup/rootfs >/dev/null
 
+demo: KERNELS := 7.2-lab-a lab-b
 demo: lab
 	@demo/run
 
+shell: KERNELS := lab-a lab-b
 shell: lab
 	@$(PYTHON) -m lab shell
 
-test: rootfs
-	@$(BENEATH) kernel/build headers $(FLAVOURS)
-	@$(MAKE) --no-print-directory guest
+test: lab rootfs
 	@$(PYTEST) $(TESTS)
 
-test-all: rootfs
-	@$(BENEATH) kernel/build headers $(FLAVOURS)
-	@$(MAKE) --no-print-directory guest
+test-all: KERNELS += 7.2-builtin
+test-all: lab rootfs
 	@$(PYTEST) $(TESTS) --kernels all
 
 check:
 	@setup/install --check
-	@$(BENEATH) kernel/check
+	@BUILD=$(BUILD) kernel/check
 
 # Downloads and the compiler's cache stay, in ~/.cache/vfio-liveupdate.
 clean:
-	@$(BENEATH) kernel/tree saved
+	@for base in $(notdir $(wildcard kernel/hooks/*)); do \
+		BASE=$$base BUILD=$(BUILD) kernel/tree saved || exit; \
+	done
 	rm -rf $(BUILD)
 
 .PHONY: help setup tree hooks kernel lab guest tool rootfs demo shell test test-all check clean

@@ -86,7 +86,10 @@ class Cpio:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel that was built for the lab: its flavour, and what uname -r will say."""
+    """A kernel that was built for the lab: its flavour, and what uname -r will say.
+
+    The flavour is as kernel/build takes it: "7.2-lab-a" where Linux is not 7.3.
+    """
 
     flavour: str
     release: str

@@ -4,10 +4,10 @@
 import pytest
 
 from conftest import MODES
-from lab import GuestError, Igb, Nvme, Port, pci, vtd
+from lab import Igb, Nvme, Port, pci, vtd
 from lab.running import BLOCKS_OF_COMMAND, SEED, Running, RunningSet
 from update import (BOTH_MODES, INCOMING, OUTGOING, PAIR, REASON_NONE, RUNNING, Owner, at_work,
-                    bridge_states, feature, see_busy, see_dma, see_good_update,
+                    bridge_states, feature, see_busy, see_dma, see_good_update, see_jump_refused,
                     see_no_faults, see_nothing_lost, see_undisturbed, states, take_over)
 
 ALL = ("nvme0", "igb0", "nvme1", "igb1")
@@ -281,13 +281,6 @@ def test_five_updates(start):
     assert pins(m) == 0, "pages stay pinned for devices that are closed"
 
 
-def refused(m, errno):
-    """See that a jump is refused with an error."""
-    with pytest.raises(GuestError) as error:
-        m.kexec_go()
-    assert error.value.errno == errno
-
-
 def test_abort_after_freeze(start):
     """A jump that fails leaves running devices undisturbed, and can be tried again."""
     m = start(topology=(*PAIR, Port(Igb("igb1"))))
@@ -295,17 +288,17 @@ def test_abort_after_freeze(start):
     owner.open(*BOTH)
     owner.start()
     owner.preserve()
-    refused(m, "EINVAL")    # no kernel is loaded
+    see_jump_refused(m, "EINVAL")    # no kernel is loaded
     idle.own("igb1")
     idle.preserve("igb1")
     idle("vfio_irq_on", "Digb1", "MSIX", 2)
     m.kexec_load()
     m.mark("failing")
-    refused(m, "EINVAL")    # another device, frozen after these, has interrupts enabled
+    see_jump_refused(m, "EINVAL")    # another device, frozen after these, has interrupts enabled
     idle("vfio_irq_off", "Digb1", "MSIX")
     m.mark("failing-itself")
     owner("vfio_irq_on", "Dnvme0", "MSIX", 1)
-    refused(m, "EINVAL")    # one of these has
+    see_jump_refused(m, "EINVAL")    # one of these has
     m.wait_console(f"{m.bdf('nvme0')}: Freeze failed! Interrupts are still enabled.",
                    "failing-itself")
     owner("vfio_irq_off", "Dnvme0", "MSIX")
@@ -328,7 +321,7 @@ def test_owner_crashed(start):
         owner("vfio_irq_on", device.file, "MSIX", 1)
     keeper("steal", "S", owner.worker.pid(), owner.worker.fd("S"))
     m.kexec_load()
-    refused(m, "EINVAL")    # there is somebody who could turn them off
+    see_jump_refused(m, "EINVAL")    # there is somebody who could turn them off
     owner.worker.kill()
     m.kexec_go()
     take_over(owner)

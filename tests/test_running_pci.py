@@ -3,10 +3,10 @@
 
 import pytest
 
-from lab import GuestError, Igb, Nvme, Port, STANDARD, Switch, pci
+from lab import Igb, Nvme, Port, STANDARD, Switch, pci
 from lab.running import BLOCKS_OF_COMMAND, IOMMUFD_TOKEN, SEED, Running
-from update import (PAIR, bridges, load_vfio, see_good_update, see_no_faults, see_undisturbed,
-                    state, states, take_over)
+from update import (PAIR, bridges, load_vfio, see_good_update, see_jump_refused, see_no_faults,
+                    see_undisturbed, state, states, take_over)
 
 ALL = ("nvme0", "igb0", "nvme1", "igb1")
 
@@ -370,13 +370,6 @@ def take_reset_device(owner, device):
     owner("nvme_read_check", device.driver, 0, 64, 3)
 
 
-def refused(m, errno):
-    """See that a jump is refused with an error."""
-    with pytest.raises(GuestError) as error:
-        m.kexec_go()
-    assert error.value.errno == errno
-
-
 def test_freeze_refused(start):
     """A device that sleeps or is being unbound stops the update; the others do not notice."""
     m = start(topology=(*PAIR, Port(Nvme("nvme1"))))
@@ -391,14 +384,14 @@ def test_freeze_refused(start):
     m.kexec_load()
     control = pci.capability(other.worker.config("Dnvme1"), pci.CAP_PM) + PM_CONTROL
     other("cfg_write", "Dnvme1", control, 2, D3HOT)
-    refused(m, "EINVAL")
+    see_jump_refused(m, "EINVAL")
     assert not writes(m, bdf, "freeze"), "it was woken"
     other("cfg_write", "Dnvme1", control, 2, 0)
     unbind = m.worker("unbind")
     unbind.start("sh", f"echo {bdf} >/sys/bus/pci/drivers/vfio-pci/unbind")
     m.sh("sleep 0.5")
     # The others are frozen by then, and come back.
-    refused(m, "EAGAIN")
+    see_jump_refused(m, "EAGAIN")
     m.mark("unfrozen")
     assert not writes(m, bdf, "freeze", "unfrozen")
     assert states(owner) == {"outgoing running"} == {state(m, bdf)}

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What tests of live updates share: a device's owner, and how to read what was done to it."""
 
+import pytest
+
 from conftest import IGB_MEMORY, IOVA, NVME_MEMORY
-from lab import Igb, Nvme, Port
+from lab import GuestError, Igb, Nvme, Port
 from lab.running import Running
 
 # A drive and a network controller, each below a root port.
@@ -169,6 +171,13 @@ def bridge_states(owner):
     """Return what the liveupdate attributes of all bridges above an owner's devices say."""
     return {state(owner.machine, bridge) for device in owner.devices.values()
             for bridge in device.witness.bridges}
+
+
+def see_jump_refused(m, errno):
+    """See that the jump into the kernel that is loaded is refused with an error."""
+    with pytest.raises(GuestError) as error:
+        m.kexec_go()
+    assert error.value.errno == errno
 
 
 def see_undisturbed(owner, since="freeze", until="retrieved"):

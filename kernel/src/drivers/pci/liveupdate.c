@@ -70,7 +70,7 @@ static DEFINE_MUTEX(pci_liveupdate_lock);
 static LIST_HEAD(pci_liveupdate_drivers);
 
 /* This kernel was handed devices, whether they are finished or not */
-static bool pci_liveupdate_came_in;
+static bool pci_liveupdate_retrieved;
 
 /* One page of entries to begin with; pci_ser_reserve() doubles it. */
 #define PCI_SER_FIRST_CAPACITY	(PAGE_SIZE / sizeof(struct pci_dev_ser))
@@ -254,7 +254,7 @@ static int pci_flb_retrieve(struct liveupdate_flb_op_args *args)
 	}
 
 	args->obj = ser;
-	WRITE_ONCE(pci_liveupdate_came_in, true);
+	WRITE_ONCE(pci_liveupdate_retrieved, true);
 
 	return 0;
 }
@@ -776,6 +776,23 @@ void pci_liveupdate_abandon(struct pci_dev *pdev)
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_abandon);
 
+/**
+ * pci_liveupdate_came_in() - Did the previous kernel hand devices over?
+ *
+ * Context: Process context, may sleep.
+ * Return: true if it did, in a way that this kernel understands, whether they
+ * are finished or not.
+ */
+bool pci_liveupdate_came_in(void)
+{
+	if (!pci_liveupdate_get_incoming())
+		return READ_ONCE(pci_liveupdate_retrieved);
+
+	pci_liveupdate_put_incoming();
+
+	return true;
+}
+
 /*
  * Do bridges that have bus numbers keep them? Once something came in they do
  * until the next boot: the numbers are not those that this kernel would give,
@@ -783,12 +800,7 @@ EXPORT_SYMBOL_GPL(pci_liveupdate_abandon);
  */
 bool pci_liveupdate_keep_buses(void)
 {
-	if (!pci_liveupdate_get_incoming())
-		return READ_ONCE(pci_liveupdate_came_in);
-
-	pci_liveupdate_put_incoming();
-
-	return true;
+	return pci_liveupdate_came_in();
 }
 
 static bool pci_liveupdate_domain_incoming(int domain)

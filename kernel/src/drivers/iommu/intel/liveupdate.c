@@ -43,6 +43,7 @@
 #include <linux/kexec.h>
 #include <linux/kexec_handover.h>
 #include <linux/pci.h>
+#include <linux/pci_liveupdate.h>
 #include <linux/slab.h>
 
 #include "iommu.h"
@@ -489,6 +490,11 @@ bool intel_liveupdate_take_over(struct intel_iommu *iommu)
 
 	if (!on)
 		panic("DMAR: live update: %s was turned off under running devices\n",
+		      iommu->name);
+
+	/* It would take them for devices that nobody uses, and set them up */
+	if (unit.devices && !pci_liveupdate_came_in())
+		panic("DMAR: live update: %s translates for running devices, and the PCI core cannot read which (is its list of another version?)\n",
 		      iommu->name);
 
 	type = sm_supported(iommu) ? IOMMU_SER_UNIT_VTD_SCALABLE :
