@@ -28,12 +28,12 @@
 #define SETUP_SECTS		0x1f1
 #define BOOT_FLAG		0x1fe
 #define MAGIC			0x202
-#define VERSION			0x206
+#define PROTOCOL		0x206
 #define KERNEL_INFO_OFFSET	0x268
 #define SETUP_HEADER_END	0x26c
 
 /* The first version of the boot protocol that has kernel_info */
-#define VERSION_KERNEL_INFO	0x20f
+#define PROTOCOL_KERNEL_INFO	0x20f
 
 /* In kernel_info: header, size, size_total */
 #define INFO_SIZE		4
@@ -102,7 +102,7 @@ static int find_chunks(struct span *image)
 	    memcmp(header + MAGIC, "HdrS", 4))
 		return -ENOEXEC;
 
-	if (get16(header + VERSION) < VERSION_KERNEL_INFO) {
+	if (get16(header + PROTOCOL) < PROTOCOL_KERNEL_INFO) {
 		image->size = 0;
 		return 0;
 	}
