@@ -33,6 +33,7 @@ help:
 	@echo '  make kernel    build kernels (BASE=$(BASE), FLAVOURS="$(FLAVOURS)")'
 	@echo '  make tree      the Linux tree with our work laid into it, build/linux-$(BASE)'
 	@echo '  make hooks     turn the commits in that tree into kernel/hooks/$(BASE)'
+	@echo '  make try       say which hooks apply to the tree in LINUX_SRC'
 	@echo '  make clean     remove all that was built'
 	@echo
 	@echo 'LINUX_SRC=directory-or-tarball takes Linux 7.3 from there instead of from Debian,'
@@ -47,6 +48,9 @@ tree: setup
 
 hooks: setup
 	@$(BENEATH) kernel/tree hooks
+
+try:
+	@$(BENEATH) kernel/tree try "$(LINUX_SRC)"
 
 kernel: setup
 	@$(BENEATH) kernel/build $(FLAVOURS)
@@ -93,4 +97,4 @@ clean:
 	done
 	rm -rf $(BUILD)
 
-.PHONY: help setup tree hooks kernel lab guest tool rootfs demo shell test test-all check clean
+.PHONY: help setup tree hooks try kernel lab guest tool rootfs demo shell test test-all check clean

@@ -418,12 +418,15 @@ class Machine:
 
     # --- live update ---
 
-    def kexec_load(self, append="", kernel=None):
-        """Load the next kernel (the one that the machine does not run, unless named)."""
+    def kexec_load(self, append="", kernel=None, image=None):
+        """Load the next kernel (the one that the machine does not run, unless named).
+
+        image is the path of a file in the machine to load it from, instead of its own.
+        """
         target = self.next_kernel
         if kernel:
             target = next(k for k in self._kernels if k.flavour == kernel)
-        self.worker("kexec")("kexec_load", target.guest_image, "/sys/firmware/initrd",
+        self.worker("kexec")("kexec_load", image or target.guest_image, "/sys/firmware/initrd",
                              self.command_line(append))
         self._loaded = target
 

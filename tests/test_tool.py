@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import jsonschema
 import pytest
 
+import bzimage
 from lab import Igb, Port, SMALL, image, paths
+from lab.image import Kernel
 from lab.running import Running
 from test_preserve import TwoFunctions
 from update import (PAIR, Owner, bridges, see_dma, see_no_faults, see_nothing_lost, see_undisturbed,
@@ -366,6 +368,7 @@ file 18446744073709551615 waiting vfio-pci-v2
 session outgoing open  empty
 session outgoing open out
 file 7 preserved vfio-pci-v2 0000:03:00.0
+needs luo-v5 vfio-pci-v2
 """
 
 
@@ -403,7 +406,8 @@ def test_status(tool, system):
 
 @pytest.mark.parametrize("text", ["file 1 waiting x\n", "session\n", "session incoming\n",
                                   "session incoming waiting x\nfile\n",
-                                  "session incoming waiting x\nfile one waiting memfd-v2\n"])
+                                  "session incoming waiting x\nfile one waiting memfd-v2\n",
+                                  f"needs {'x' * 300} {'y' * 300}\n"])
 def test_strange_sessions(tool, system, text):
     """A list of sessions that cannot be understood is an error, and nothing worse."""
     system.sessions(text)
@@ -426,6 +430,27 @@ def test_dry_run_on_the_host(tool):
     if said.code == OK:
         plan, = said.json("kexec")["plan"]
         assert plan["cmdline"] == 'a "b' and plan["initrd"] is None
+        assert said.json("kexec")["versions"] == []
+
+
+def test_image_that_is_read(tool, tmp_path):
+    """What an image declares is said, in whatever order its bytes are wrong."""
+    if os.geteuid():
+        pytest.skip("kexec is root's")
+    data = Kernel.named("lab-b").image.read_bytes()
+    declared = bzimage.Declaration.of(data).versions
+    path = tmp_path / "bzImage"
+    for content, wanted in (
+            (data, declared), (bzimage.edited(data, bzimage.removed), ()),
+            (bzimage.edited(data, bzimage.too_long), ()), (data[:600], ()), (b"", ()),
+            (bzimage.edited(data, bzimage.raised("pci-v2")),
+             [version.replace("pci-v2", "pci-v9") if version == "pci-v2" else version
+              for version in declared])):
+        path.write_bytes(content)
+        said = tool("kexec", "-k", path, "--append", "x", "--dry-run", "--force", "-J")
+        versions = said.json("kexec")["versions"]
+        assert [line["version"] for line in versions] == list(wanted)
+        assert all(line["taken"] and not line["missing"] for line in versions)
 
 
 @pytest.mark.parametrize("typed, wanted", [
@@ -603,6 +628,42 @@ def test_running_update(start):
     see_undisturbed(owner)
     see_no_faults(owner)
     see_dma(owner)
+
+
+def test_kernel_that_lacks_something(start):
+    """A kernel that does not take a running device is refused before it is loaded."""
+    m = start(topology=PAIR)
+    owner = Running(m)
+    owner.open("nvme0")
+    owner.start()
+    owner.preserve()
+    path = bzimage.spoil(m, bzimage.raised("iommu-v1"))
+    words = ("kexec", "--kernel", path, "--initrd", INITRD, "--reuse-cmdline")
+    why = "does not take iommu-v1, which devices in running mode need; it takes "
+    said = run(m, *words)
+    assert said.code == REFUSED and why in said.err and not loaded(m)
+    said = run(m, *words, "--dry-run")
+    assert said.code == REFUSED and why in said.err and not said.out
+    said = run(m, *words, "--dry-run", "--json")
+    assert said.code == REFUSED and said.json("kexec")["refused"]
+    lines = {line["version"]: line for line in said.json("kexec")["versions"]}
+    assert [name for name, line in lines.items() if line["missing"]] == ["iommu-v1"]
+    assert [name for name, line in lines.items() if not line["taken"]] == ["iommu-v1"]
+    assert [name for name, line in lines.items() if not line["needed"]] == ["iommu-v9"]
+    # The kernel has the last word.
+    said = run(m, *words, "--force")
+    assert said.code == REFUSED and loaded(m)
+    assert "the kernel says: luo: Freeze failed! The next kernel does not take iommu-v1" in said.err
+    said = run(m, *kexec(m.next_kernel, "-r", "-n", "--json")).json("kexec")
+    assert not said["refused"] and all(line["needed"] for line in said["versions"])
+    m.mark("refused")
+    see_undisturbed(owner, "load", "refused")
+    m.kexec_by(f"vfio-liveupdate {' '.join(kexec(m.next_kernel, '-r'))}")
+    owner.retrieve()
+    owner.handover()
+    owner.finish()
+    see_nothing_lost(owner.settle())
+    see_undisturbed(owner)
 
 
 def test_kernel_refuses(small):

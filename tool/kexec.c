@@ -12,6 +12,7 @@
 #include <libsmartcols/libsmartcols.h>
 #include <linux/kexec.h>
 #include <linux/reboot.h>
+#include <luo_bzimage.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,12 +32,18 @@
  * @force: go on whatever is found
  * @json: say it in JSON
  * @systemd: systemd does the jump
+ * @takes: what the next kernel takes over
+ * @needs: what it has to, for what is preserved
+ * @missing: what it does not
+ * @known: the kernel has told what is needed
  */
 struct plan {
 	const char *kernel, *initrd;
 	char cmdline[MAX_CMDLINE];
 	const char *append;
 	bool reuse, dry, force, json, systemd;
+	bool known;
+	char takes[MAX_VERSIONS], needs[MAX_VERSIONS], missing[MAX_VERSIONS];
 };
 
 /* --- the next kernel's command line ------------------------------------------ */
@@ -155,8 +162,28 @@ static bool doubt_devices(const struct devices *devices)
 	return running;
 }
 
+/* Whether there is such a file at all is seen when it is loaded. */
+static void doubt_image(struct doubts *doubts, struct plan *plan,
+			const struct sessions *sessions)
+{
+	int ret = image_takes(plan->kernel, plan->takes, sizeof(plan->takes));
+
+	plan->known = sessions->known;
+	snprintf(plan->needs, sizeof(plan->needs), "%s", sessions->needs);
+	if (!versions_missing(plan->needs, plan->takes, plan->missing))
+		return;
+	doubts->serious++;
+	if (ret)
+		complain("%s: what it takes over cannot be read: %s",
+			 plan->kernel, strerror(-ret));
+	complain(
+		"the next kernel does not take %s, which devices in running mode need; it "
+		"takes %s",
+		plan->missing, *plan->takes ? plan->takes : "nothing");
+}
+
 /* Returns EXIT_OK when nothing serious stands against the jump. */
-static int look_before(const struct plan *plan)
+static int look_before(struct plan *plan)
 {
 	struct doubts doubts = {};
 	struct sessions sessions = {};
@@ -170,6 +197,7 @@ static int look_before(const struct plan *plan)
 		complain("warning: sessions cannot be looked at: %s",
 			 strerror(-ret));
 	doubt_sessions(&doubts, &sessions);
+	doubt_image(&doubts, plan, &sessions);
 	running = !devices_read(&devices) && doubt_devices(&devices);
 	doubt_cmdline(&doubts, plan, running);
 	devices_free(&devices);
@@ -314,7 +342,41 @@ static int jump_by_systemd(void)
 
 /* --- the command ------------------------------------------------------------- */
 
-static int show_plan(const struct plan *plan)
+static void add_versions(struct table *table, const struct plan *plan)
+{
+	char words[2 * MAX_VERSIONS + 1], *state, *word;
+
+	snprintf(words, sizeof(words), "%s %s", plan->takes, plan->missing);
+	for (word = strtok_r(words, " ", &state); word;
+	     word = strtok_r(NULL, " ", &state)) {
+		void *line = table_line(table, NULL);
+
+		table_set(table, line, "version", "%s", word);
+		table_set(table, line, "taken", "%d",
+			  luo_versions_have(plan->takes, word));
+		table_set(table, line, "needed", "%d",
+			  luo_versions_have(plan->needs, word));
+		table_set(table, line, "missing", "%d",
+			  luo_versions_have(plan->missing, word));
+	}
+}
+
+static struct table *versions_table(const struct plan *plan)
+{
+	static const struct column columns[] = {
+		{ "version", 0, SCOLS_JSON_STRING, IN_JSON },
+		{ "taken", 0, SCOLS_JSON_BOOLEAN, IN_JSON },
+		{ "needed", 0, SCOLS_JSON_BOOLEAN, IN_JSON },
+		{ "missing", 0, SCOLS_JSON_BOOLEAN, IN_JSON },
+		{}
+	};
+	struct table *table = table_new("versions", columns, true);
+
+	add_versions(table, plan);
+	return table;
+}
+
+static struct table *plan_table(const struct plan *plan, const char *by)
 {
 	static const struct column columns[] = {
 		{ "kernel", 0, SCOLS_JSON_STRING, IN_JSON },
@@ -323,24 +385,36 @@ static int show_plan(const struct plan *plan)
 		{ "by", 0, SCOLS_JSON_STRING, IN_JSON },
 		{}
 	};
-	const char *by = plan->systemd ? "systemctl kexec" : "reboot(2)";
-	struct table *table;
-	void *line;
+	struct table *table = table_new("plan", columns, true);
+	void *line = table_line(table, NULL);
 
-	if (!plan->json) {
-		printf("Would load %s with %s%s\nand the command line: %s\nand jump by %s.\n",
-		       plan->kernel, plan->initrd ? "the initrd " : "no initrd",
-		       plan->initrd ?: "", plan->cmdline, by);
-		return EXIT_OK;
-	}
-	table = table_new("plan", columns, true);
-	line = table_line(table, NULL);
 	table_set(table, line, "kernel", "%s", plan->kernel);
 	table_set(table, line, "initrd", "%s", plan->initrd ?: "");
 	table_set(table, line, "cmdline", "%s", plan->cmdline);
 	table_set(table, line, "by", "%s", by);
-	table_print(&table, 1, true, NULL, false);
-	return EXIT_OK;
+	return table;
+}
+
+/* For people, and only what would be done; programs get it in any case. */
+static void show_plan(const struct plan *plan, bool refused)
+{
+	const char *by = plan->systemd ? "systemctl kexec" : "reboot(2)";
+
+	if (plan->json) {
+		struct table *tables[] = { plan_table(plan, by),
+					   versions_table(plan) };
+
+		table_print(tables, 2, true, "refused", refused);
+	} else if (!refused) {
+		printf("Would load %s with %s%s\nand the command line: %s\nand jump by %s.\n",
+		       plan->kernel, plan->initrd ? "the initrd " : "no initrd",
+		       plan->initrd ?: "", plan->cmdline, by);
+		printf("It takes %s.\n",
+		       *plan->takes ? plan->takes : "nothing");
+		if (plan->known)
+			printf("What is preserved needs %s.\n",
+			       *plan->needs ? plan->needs : "nothing");
+	}
 }
 
 static int carry_out(struct plan *plan)
@@ -348,14 +422,18 @@ static int carry_out(struct plan *plan)
 	int ret = look_before(plan);
 
 	if (ret && !plan->force) {
+		if (plan->dry)
+			show_plan(plan, true);
 		complain("nothing was done; --force goes on in spite of this");
 		return ret;
 	}
 	ret = plan->dry ? try_files(plan) : load_files(plan);
 	if (ret)
 		return ret;
-	if (plan->dry)
-		return show_plan(plan);
+	if (plan->dry) {
+		show_plan(plan, false);
+		return EXIT_OK;
+	}
 	return plan->systemd ? jump_by_systemd() : jump();
 }
 

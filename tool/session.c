@@ -4,7 +4,8 @@
  *
  * The kernel's Documentation/ABI/testing/debugfs-liveupdate describes the file:
  * a line "session DIRECTION STATE NAME", and below it a line
- * "file TOKEN STATE COMPATIBLE [DESCRIPTION]" for each file in the session.
+ * "file TOKEN STATE COMPATIBLE [DESCRIPTION]" for each file in the session, and
+ * below that a line "needs VERSION..." if the next kernel has to have these.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -62,6 +63,18 @@ static int parse_file(struct sessions *sessions, const char *line)
 	return 0;
 }
 
+static int parse_needs(struct sessions *sessions, char *line)
+{
+	char *state, *word;
+	int ret = 0;
+
+	strtok_r(line, " ", &state);
+	while (!ret && (word = strtok_r(NULL, " ", &state)))
+		ret = versions_add(sessions->needs, sizeof(sessions->needs),
+				   word);
+	return ret;
+}
+
 static int parse(struct sessions *sessions, FILE *from)
 {
 	char *line = NULL;
@@ -74,6 +87,8 @@ static int parse(struct sessions *sessions, FILE *from)
 			ret = parse_session(sessions, line);
 		else if (!strncmp(line, "file", 4))
 			ret = parse_file(sessions, line);
+		else if (!strncmp(line, "needs ", 6))
+			ret = parse_needs(sessions, line);
 	}
 	if (!ret && ferror(from))
 		ret = -errno;

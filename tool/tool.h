@@ -174,6 +174,16 @@ bool cmdline_get(const char *cmdline, const char *name, char *value,
 bool cmdline_flag(const char *cmdline, const char *name, bool otherwise);
 int cmdline_reuse(char *buf, size_t size);
 
+/* --- image.c: what kernels take over; versions are words in a string --- */
+
+/* As much as the kernel keeps of an image */
+#define MAX_VERSIONS 512
+
+int image_takes(const char *path, char *takes, size_t size);
+int versions_add(char *versions, size_t size, const char *version);
+bool versions_missing(const char *needs, const char *takes,
+		      char missing[MAX_VERSIONS]);
+
 /* --- session.c --- */
 
 /**
@@ -211,11 +221,13 @@ struct session {
  * @all: the sessions, incoming ones first
  * @count: how many
  * @known: the kernel has told
+ * @needs: versions that the next kernel has to have for what is in them
  */
 struct sessions {
 	struct session *all;
 	size_t count;
 	bool known;
+	char needs[MAX_VERSIONS];
 };
 
 int sessions_read(struct sessions *sessions);

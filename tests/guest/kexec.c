@@ -28,6 +28,21 @@ static int cmd_kexec_load(const struct arg *a)
 	return ret;
 }
 
+/* The older system call: a segment that is never jumped into is enough for it. */
+static int cmd_kexec_load_old(const struct arg *a)
+{
+	static char nothing[4096];
+	struct kexec_segment segment = {
+		.buf = nothing,
+		.bufsz = sizeof(nothing),
+		.mem = (void *)(uintptr_t)a[0].n,
+		.memsz = sizeof(nothing),
+	};
+
+	return sys(syscall(SYS_kexec_load, (unsigned long)a[0].n, 1UL, &segment,
+			   (unsigned long)KEXEC_ARCH_DEFAULT));
+}
+
 static int cmd_kexec_unload(const struct arg *a)
 {
 	(void)a;
@@ -44,6 +59,7 @@ static int cmd_kexec_go(const struct arg *a)
 
 const struct command kexec_commands[] = {
 	{ "kexec_load", "ssr", cmd_kexec_load, "KERNEL INITRD COMMAND LINE" },
+	{ "kexec_load_old", "n", cmd_kexec_load_old, "ADDRESS" },
 	{ "kexec_unload", "", cmd_kexec_unload, "" },
 	{ "kexec_go", "", cmd_kexec_go, "" },
 	{}

@@ -28,6 +28,50 @@
 #include "luo_debugfs.h"
 #include "luo_internal.h"
 
+/* The versions that the next kernel has to have for a file, if any */
+static void luo_debugfs_show_needs(struct seq_file *m,
+				   struct liveupdate_file_op_args *args)
+{
+	const struct liveupdate_file_ops *ops = args->handler->ops;
+	const char *const *needs = ops->needs ? ops->needs(args) : NULL;
+
+	if (!needs)
+		return;
+
+	seq_puts(m, "needs");
+	for (; *needs; needs++)
+		seq_printf(m, " %s", *needs);
+	seq_putc(m, '\n');
+}
+
+/* Without a file it came from the previous kernel and is not retrieved. */
+static void luo_debugfs_show_file(u64 token, const char *compatible,
+				  struct liveupdate_file_op_args *args,
+				  void *data)
+{
+	struct liveupdate_file_handler *fh = args->handler;
+	bool outgoing = args->file && !args->retrieve_status;
+	struct seq_file *m = data;
+
+	seq_printf(m, "file %llu ", token);
+	if (args->retrieve_status < 0)
+		seq_printf(m, "%pe", ERR_PTR(args->retrieve_status));
+	else if (!args->file)
+		seq_puts(m, "waiting");
+	else
+		seq_puts(m, outgoing ? "preserved" : "retrieved");
+
+	seq_printf(m, " %s", fh ? fh->compatible : compatible);
+	if (fh && fh->ops->describe) {
+		seq_putc(m, ' ');
+		fh->ops->describe(args, m);
+	}
+	seq_putc(m, '\n');
+
+	if (outgoing)
+		luo_debugfs_show_needs(m, args);
+}
+
 /**
  * luo_debugfs_show_session() - Show a session and its files
  * @m:        Where to.
@@ -50,37 +94,7 @@ void luo_debugfs_show_session(struct seq_file *m, struct luo_session *session,
 	seq_escape_str(m, session->name,
 		       ESCAPE_OCTAL | ESCAPE_NAP | ESCAPE_APPEND, "\\");
 	seq_putc(m, '\n');
-	luo_file_show_all(m, &session->file_set);
-}
-
-/**
- * luo_debugfs_show_file() - Show a file of a session
- * @m:          Where to.
- * @token:      Its token.
- * @compatible: Compatible string of its handler, unless @args has the handler.
- * @args:       As for its handler. Without a file it came from the previous
- *              kernel and is not retrieved.
- */
-void luo_debugfs_show_file(struct seq_file *m, u64 token,
-			   const char *compatible,
-			   struct liveupdate_file_op_args *args)
-{
-	struct liveupdate_file_handler *fh = args->handler;
-
-	seq_printf(m, "file %llu ", token);
-	if (args->retrieve_status < 0)
-		seq_printf(m, "%pe", ERR_PTR(args->retrieve_status));
-	else if (!args->file)
-		seq_puts(m, "waiting");
-	else
-		seq_puts(m, args->retrieve_status ? "retrieved" : "preserved");
-
-	seq_printf(m, " %s", fh ? fh->compatible : compatible);
-	if (fh && fh->ops->describe) {
-		seq_putc(m, ' ');
-		fh->ops->describe(args, m);
-	}
-	seq_putc(m, '\n');
+	luo_file_for_each(&session->file_set, luo_debugfs_show_file, m);
 }
 
 static int sessions_show(struct seq_file *m, void *v)

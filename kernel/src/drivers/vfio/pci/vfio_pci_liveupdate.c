@@ -69,6 +69,7 @@
 #include <linux/iommu.h>
 #include <linux/iommu_liveupdate.h>
 #include <linux/kexec_handover.h>
+#include <linux/kho/abi/liveupdate_versions.h>
 #include <linux/kho/abi/pci.h>
 #include <linux/kho/abi/vfio_pci.h>
 #include <linux/liveupdate.h>
@@ -856,6 +857,27 @@ void vfio_pci_liveupdate_remove(struct vfio_pci_core_device *vdev)
 	vfio_pci_liveupdate_let_go(vdev);
 }
 
+/* All contracts that a running device depends on, ours and Linux's own */
+static const char *const vfio_pci_liveupdate_running_needs[] = {
+	KHO_LIVEUPDATE_COMPATIBLE,
+	LUO_LIVEUPDATE_COMPATIBLE,
+	MEMFD_LIVEUPDATE_COMPATIBLE,
+	MEMFD_HOLD_LIVEUPDATE_COMPATIBLE,
+	PCI_LIVEUPDATE_COMPATIBLE,
+	VFIO_PCI_LIVEUPDATE_COMPATIBLE,
+	IOMMU_LIVEUPDATE_COMPATIBLE,
+	IOMMUFD_LIVEUPDATE_COMPATIBLE,
+	NULL
+};
+
+/* A device that was stopped does no harm in a kernel that does not know it. */
+static const char *const *
+vfio_pci_liveupdate_needs(struct liveupdate_file_op_args *args)
+{
+	return vfio_pci_liveupdate_is_running(args->private_data) ?
+	       vfio_pci_liveupdate_running_needs : NULL;
+}
+
 static const struct liveupdate_file_ops vfio_pci_liveupdate_file_ops = {
 	.can_preserve = vfio_pci_liveupdate_can_preserve,
 	.preserve = vfio_pci_liveupdate_preserve,
@@ -866,6 +888,7 @@ static const struct liveupdate_file_ops vfio_pci_liveupdate_file_ops = {
 	.can_finish = vfio_pci_liveupdate_can_finish,
 	.finish = vfio_pci_liveupdate_finish,
 	.describe = vfio_pci_liveupdate_describe,
+	.needs = vfio_pci_liveupdate_needs,
 	.owner = THIS_MODULE,
 };
 

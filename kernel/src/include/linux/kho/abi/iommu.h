@@ -5,6 +5,7 @@
 
 #include <linux/bits.h>
 #include <linux/build_bug.h>
+#include <linux/kho/abi/liveupdate_versions.h>
 #include <linux/stddef.h>
 #include <linux/types.h>
 
@@ -24,8 +25,6 @@
  * pointer other than a physical address. Whoever changes the layout or the
  * meaning of a field raises the version in %IOMMU_LIVEUPDATE_COMPATIBLE.
  */
-
-#define IOMMU_LIVEUPDATE_COMPATIBLE	"iommu-v1"
 
 /* Values of iommu_domain_ser.format */
 #define IOMMU_SER_FORMAT_NONE		0	/* the entry is not in use */

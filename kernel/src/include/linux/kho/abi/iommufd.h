@@ -4,6 +4,7 @@
 #define _LINUX_KHO_ABI_IOMMUFD_H
 
 #include <linux/build_bug.h>
+#include <linux/kho/abi/liveupdate_versions.h>
 #include <linux/stddef.h>
 #include <linux/types.h>
 
@@ -18,8 +19,6 @@
  * pointer. Whoever changes the layout or the meaning of a field raises the
  * version in %IOMMUFD_LIVEUPDATE_COMPATIBLE.
  */
-
-#define IOMMUFD_LIVEUPDATE_COMPATIBLE	"iommufd-v1"
 
 /**
  * struct iommufd_hwpt_ser - One marked hardware page table.

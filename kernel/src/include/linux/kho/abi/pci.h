@@ -5,6 +5,7 @@
 
 #include <linux/bits.h>
 #include <linux/build_bug.h>
+#include <linux/kho/abi/liveupdate_versions.h>
 #include <linux/stddef.h>
 #include <linux/types.h>
 
@@ -20,8 +21,6 @@
  * pointer other than a physical address. Whoever changes the layout or the
  * meaning of a field raises the version in %PCI_LIVEUPDATE_COMPATIBLE.
  */
-
-#define PCI_LIVEUPDATE_COMPATIBLE	"pci-v2"
 
 /* Bytes for a driver's name with its terminating NUL */
 #define PCI_SER_DRIVER_LEN		32

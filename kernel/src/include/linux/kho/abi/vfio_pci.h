@@ -5,6 +5,7 @@
 
 #include <linux/bits.h>
 #include <linux/build_bug.h>
+#include <linux/kho/abi/liveupdate_versions.h>
 #include <linux/kho/abi/pci.h>
 #include <linux/stddef.h>
 #include <linux/types.h>
@@ -20,8 +21,6 @@
  * pointer. Whoever changes the layout or the meaning of a field raises the
  * version in %VFIO_PCI_LIVEUPDATE_COMPATIBLE.
  */
-
-#define VFIO_PCI_LIVEUPDATE_COMPATIBLE	"vfio-pci-v2"
 
 /* vfio_pci_ser.flags: a function reset of the device is known to work */
 #define VFIO_PCI_SER_RESET_WORKS	BIT(0)
