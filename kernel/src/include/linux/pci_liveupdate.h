@@ -77,7 +77,6 @@ int pci_liveupdate_preserve(struct pci_dev *pdev,
 void pci_liveupdate_unpreserve(struct pci_dev *pdev);
 enum pci_liveupdate_state pci_liveupdate_outgoing(struct pci_dev *pdev);
 enum pci_liveupdate_state pci_liveupdate_incoming(struct pci_dev *pdev);
-bool pci_liveupdate_came_in(void);
 void pci_liveupdate_finish(u32 domain, u16 bdf);
 void pci_liveupdate_abandon(struct pci_dev *pdev);
 struct pci_dev *pci_liveupdate_get_bar_owner(phys_addr_t start, size_t size);
@@ -100,11 +99,6 @@ static inline enum pci_liveupdate_state
 pci_liveupdate_incoming(struct pci_dev *pdev)
 {
 	return PCI_LIVEUPDATE_NONE;
-}
-
-static inline bool pci_liveupdate_came_in(void)
-{
-	return false;
 }
 
 static inline void pci_liveupdate_abandon(struct pci_dev *pdev)
