@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""QEMU as a debugger (the GDB remote protocol): hold one processor up while another goes on.
+"""QEMU as a debugger (the GDB remote protocol): what only that can do to a machine.
 
-Nothing else can make a virtual processor late at a chosen instruction, as a busy hypervisor does
-by chance.
+It writes to physical memory, and holds one processor up at a chosen instruction while another
+goes on, as a busy hypervisor does by chance.
 """
 
 import socket
 import time
 
 PATIENCE = 60
+PIECE = 1024
 INTERRUPT = b"\x03"
 
 
@@ -53,6 +54,14 @@ class Debugger:
     def read(self, address, size):
         """Return bytes at a virtual address."""
         return bytes.fromhex(self._ask(b"m%x,%x" % (address, size)).decode())
+
+    def write(self, address, data):
+        """Write to physical memory."""
+        self._ask(b"Qqemu.PhyMemMode:1")
+        for i in range(0, len(data), PIECE):
+            piece = data[i:i + PIECE]
+            self._ask(b"M%x,%x:%s" % (address + i, len(piece), piece.hex().encode()))
+        self._ask(b"Qqemu.PhyMemMode:0")
 
     def hold_up(self, address, seconds):
         """Let the machine run, and hold up for a while who comes to an instruction first.

@@ -148,7 +148,7 @@ def run(*command, **environment):
 
 
 @contextlib.contextmanager
-def _building(out):
+def building(out):
     """Make a folder to build in, that nobody else builds in meanwhile."""
     out.mkdir(parents=True, exist_ok=True)
     with open(out / ".lock", "w", encoding="ascii") as lock:
@@ -158,7 +158,7 @@ def _building(out):
 
 def meson(source, out, *options, **environment):
     """Build a folder of the repository with meson, as far as it is not built so; return where."""
-    with _building(out):
+    with building(out):
         again = ["--reconfigure"] if (out / "build.ninja").exists() else []
         run("meson", "setup", *again, out, paths.ROOT / source, *options, **environment)
         run("ninja", "-C", out)
@@ -169,7 +169,7 @@ def meson(source, out, *options, **environment):
 def guest_program():
     """Build the guest program, and the example beside it; return its path."""
     out = paths.BUILD / "guest"
-    with _building(out):
+    with building(out):
         run("make", "-s", "-C", paths.ROOT / "tests" / "guest", f"OUT={out}",
             f"HEADERS={paths.BUILD / 'headers'}")
     return out / "guest"

@@ -5,12 +5,11 @@ tests/fuzz says how they are built, and how to let them run for longer.
 """
 
 import functools
-import os
-import subprocess
 
 import pytest
 
 from lab import paths
+from lab.image import building, run
 
 FUZZ = paths.ROOT / "tests" / "fuzz"
 OUT = paths.BUILD / "fuzz"
@@ -18,19 +17,11 @@ RUNS = 50_000
 HANDOVER = ("pci", "vfio_pci", "iommu", "vtd", "iommufd", "memfd", "luo")
 
 
-def run(*command, **environment):
-    """Run a command that must not fail; returns what it said."""
-    done = subprocess.run([str(word) for word in command], env={**os.environ, **environment},
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          stdin=subprocess.DEVNULL, check=False)
-    assert done.returncode == 0, f"{' '.join(map(str, command))}:\n{done.stdout}"
-    return done.stdout
-
-
 @functools.cache
 def fuzzer(name):
     """Build a fuzzer; returns the program."""
-    run("make", "-C", FUZZ, f"OUT={OUT}", f"LINUX={paths.BUILD / 'linux-7.3'}", name)
+    with building(OUT):
+        run("make", "-C", FUZZ, f"OUT={OUT}", f"LINUX={paths.BUILD / 'linux-7.3'}", name)
     return OUT / f"fuzz-{name}"
 
 
