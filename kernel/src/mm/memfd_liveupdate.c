@@ -24,6 +24,8 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/io.h>
+#include <linux/kho/check/memfd.h>
+#include <linux/kho/memory.h>
 #include <linux/liveupdate.h>
 #include <linux/memfd_liveupdate.h>
 #include <linux/pagemap.h>
@@ -105,9 +107,34 @@ void memfd_liveupdate_release(struct file *file)
 	inode_unlock(inode);
 }
 
-/* A marked memfd that nobody retrieved: its folios are the device's. */
+/* What was handed over, with all its lists, or NULL when it is broken */
+struct memfd_luo_ser *memfd_liveupdate_peek(u64 data)
+{
+	struct memfd_luo_ser *ser = kho_peek(data, sizeof(*ser));
+	const char *why = ser ? memfd_ser_check(ser, kho_peek,
+						kho_restorable_size) :
+				"it is not in preserved memory";
+
+	if (!why)
+		return ser;
+
+	pr_err("handover data of a memfd is broken, its memory is lost: %s\n", why);
+
+	return NULL;
+}
+
+/*
+ * A marked memfd that nobody retrieved: its folios are the device's. What is
+ * broken keeps all its memory, and can be finished.
+ */
 bool memfd_liveupdate_can_finish(struct liveupdate_file_op_args *args)
 {
-	return args->retrieve_status ||
-	       !memfd_liveupdate_is_dma(phys_to_virt(args->serialized_data));
+	struct memfd_luo_ser *ser;
+
+	if (args->retrieve_status)
+		return true;
+
+	ser = memfd_liveupdate_peek(args->serialized_data);
+
+	return !ser || !memfd_liveupdate_is_dma(ser);
 }

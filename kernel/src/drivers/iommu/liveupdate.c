@@ -47,6 +47,8 @@
 #include <linux/iommu_liveupdate.h>
 #include <linux/kexec.h>
 #include <linux/kexec_handover.h>
+#include <linux/kho/check/iommu.h>
+#include <linux/kho/memory.h>
 #include <linux/liveupdate.h>
 #include <linux/memcontrol.h>
 #include <linux/mutex.h>
@@ -84,6 +86,9 @@ static DEFINE_XARRAY(iommu_liveupdate_preserved);
 
 /* Domains that came from the previous kernel: iommu_domain by index */
 static DEFINE_XARRAY(iommu_liveupdate_restored);
+
+/* What came from the previous kernel, until that is finished */
+static struct iommu_lists iommu_liveupdate_lists;
 
 /* The owner of groups that came from the previous kernel */
 static char iommu_liveupdate_owner;
@@ -256,71 +261,15 @@ static void iommu_flb_unpreserve(struct liveupdate_flb_op_args *args)
 	iommu_ser_free(args->obj, kho_unpreserve_free);
 }
 
-static bool iommu_array_valid(const struct iommu_array_ser *array)
-{
-	return array->base && IS_ALIGNED(array->base, PAGE_SIZE) &&
-	       array->count <= array->capacity &&
-	       array->capacity <= IOMMU_SER_MAX_CAPACITY;
-}
-
-static bool iommu_domain_valid(const struct iommu_domain_ser *domain)
-{
-	switch (domain->format) {
-	case IOMMU_SER_FORMAT_NONE:
-		return true;
-	case IOMMU_SER_FORMAT_VTDSS:
-	case IOMMU_SER_FORMAT_X86_64:
-		return domain->top && IS_ALIGNED(domain->top, PAGE_SIZE) &&
-		       domain->levels >= 3 && domain->levels <= 5 &&
-		       !(domain->flags & ~IOMMU_SER_DOMAIN_FLAGS) &&
-		       !domain->reserved;
-	default:
-		return false;
-	}
-}
-
-static bool iommu_unit_valid(const struct iommu_unit_ser *unit)
-{
-	return unit->type == IOMMU_SER_UNIT_NONE ||
-	       (unit->type <= IOMMU_SER_UNIT_VTD_SCALABLE && unit->root &&
-		IS_ALIGNED(unit->root, PAGE_SIZE));
-}
-
-static bool iommu_dev_valid(const struct iommu_ser *ser,
-			    const struct iommu_dev_ser *entry)
-{
-	if (entry->state == IOMMU_SER_DEV_NONE)
-		return true;
-
-	return entry->state == IOMMU_SER_DEV_RUNNING && !entry->reserved &&
-	       entry->domain < ser->domains.count &&
-	       iommu_ser_domain(ser, entry->domain)->format &&
-	       entry->unit < ser->units.count &&
-	       iommu_ser_unit(ser, entry->unit)->type;
-}
-
-static bool iommu_ser_valid(const struct iommu_ser *ser)
-{
-	bool valid = iommu_array_valid(&ser->domains) &&
-		     iommu_array_valid(&ser->devices) &&
-		     iommu_array_valid(&ser->units);
-
-	for (u32 i = 0; valid && i < ser->domains.count; i++)
-		valid = iommu_domain_valid(iommu_ser_domain(ser, i));
-	for (u32 i = 0; valid && i < ser->units.count; i++)
-		valid = iommu_unit_valid(iommu_ser_unit(ser, i));
-	for (u32 i = 0; valid && i < ser->devices.count; i++)
-		valid = iommu_dev_valid(ser, iommu_ser_device(ser, i));
-
-	return valid;
-}
-
 static int iommu_flb_retrieve(struct liveupdate_flb_op_args *args)
 {
-	struct iommu_ser *ser = phys_to_virt(args->data);
+	struct iommu_ser *ser = kho_take(args->data, sizeof(*ser));
+	const char *why = "its head is not in preserved memory";
 
-	if (!iommu_ser_valid(ser)) {
-		pr_err("handover data is broken\n");
+	if (ser)
+		why = iommu_ser_check(ser, kho_take, &iommu_liveupdate_lists);
+	if (why) {
+		pr_err("handover data is broken: %s\n", why);
 		return -EINVAL;
 	}
 
@@ -331,8 +280,19 @@ static int iommu_flb_retrieve(struct liveupdate_flb_op_args *args)
 
 static void iommu_flb_finish(struct liveupdate_flb_op_args *args)
 {
+	const struct iommu_ser *ser = args->obj;
 	struct iommu_domain *domain;
 	unsigned long index;
+
+	/* Files are not finished before; so there were more than LUO was told */
+	for (u32 i = 0; i < ser->devices.count; i++) {
+		if (iommu_ser_device(ser, i)->state)
+			panic("iommu: live update: it ends, and the DMA of %04x:%02x:%02x.%x goes on\n",
+			      iommu_ser_device(ser, i)->segment,
+			      PCI_BUS_NUM(iommu_ser_device(ser, i)->bdf),
+			      PCI_SLOT(iommu_ser_device(ser, i)->bdf),
+			      PCI_FUNC(iommu_ser_device(ser, i)->bdf));
+	}
 
 	/* Of devices that went away, and nobody made an HWPT of it */
 	xa_for_each(&iommu_liveupdate_restored, index, domain) {
@@ -340,7 +300,7 @@ static void iommu_flb_finish(struct liveupdate_flb_op_args *args)
 			iommu_liveupdate_free_domain(domain);
 	}
 
-	iommu_ser_free(args->obj, kho_restore_free);
+	iommu_ser_free(args->obj, kho_taken_free);
 }
 
 static const struct liveupdate_flb_ops iommu_flb_ops = {
@@ -926,29 +886,29 @@ static void iommu_liveupdate_put_incoming(void)
  * iommu_liveupdate_incoming_unit() - Did the previous kernel leave a unit on?
  * @id:   Physical address of its registers.
  * @ops:  Of the driver that calls.
- * @unit: Where to put what it said about it.
+ * @unit: Where to put its place in the lists.
  *
- * Context: Process context, may sleep.
- * Return: true if it did, and @unit is filled in.
+ * Context: Process context, may sleep; before any file can be finished.
+ * Return: the previous kernel's lists if it did, or NULL.
  */
-bool iommu_liveupdate_incoming_unit(u64 id,
-				    const struct iommu_liveupdate_ops *ops,
-				    struct iommu_unit_ser *unit)
+const struct iommu_lists *
+iommu_liveupdate_incoming_unit(u64 id, const struct iommu_liveupdate_ops *ops,
+			       u32 *unit)
 {
 	struct iommu_ser *ser = iommu_liveupdate_get_incoming();
 	struct iommu_unit_ser *found;
 
 	if (!ser)
-		return false;
+		return NULL;
 
 	found = iommu_ser_find_unit(ser, id);
 	if (found) {
-		*unit = *found;
+		*unit = found - iommu_liveupdate_lists.units;
 		iommu_liveupdate_driver = ops;
 	}
 	iommu_liveupdate_put_incoming();
 
-	return found;
+	return found ? &iommu_liveupdate_lists : NULL;
 }
 
 /**
@@ -1341,8 +1301,10 @@ static void iommu_liveupdate_drop(struct iommu_ser *ser,
 			last = false;
 	}
 
-	iommu_liveupdate_driver->entry_drop(iommu_ser_unit(ser, entry->unit),
-					    entry->bdf, last);
+	/* No driver: this machine does not have the unit that the list names */
+	if (iommu_liveupdate_driver)
+		iommu_liveupdate_driver->entry_drop(iommu_ser_unit(ser, entry->unit),
+						    entry->bdf, last);
 }
 
 /* A device that is there, but is not the one that was preserved. */
@@ -1430,17 +1392,67 @@ EXPORT_SYMBOL_GPL(iommu_liveupdate_free_domain);
  */
 void *iommu_liveupdate_restore_page(phys_addr_t phys)
 {
-	struct folio *folio = kho_restore_folio(phys);
+	void *table = kho_take(phys, IOMMU_SER_TABLE_SIZE);
+	struct folio *folio;
 	unsigned long pages;
 
-	if (!folio)
+	if (!table)
 		return NULL;
 
+	folio = virt_to_folio(table);
 	pages = folio_nr_pages(folio);
 	folio_ioptdesc(folio)->incoherent = false;
 	mod_node_page_state(folio_pgdat(folio), NR_IOMMU_PAGES, pages);
 	lruvec_stat_mod_folio(folio, NR_SECONDARY_PAGETABLE, pages);
 
-	return folio_address(folio);
+	return table;
 }
 EXPORT_SYMBOL_GPL(iommu_liveupdate_restore_page);
+
+/* How much memory at @phys, up to the end of its folio, is a device's? */
+static u64 iommu_liveupdate_kept(phys_addr_t phys)
+{
+	struct page *page = pfn_to_online_page(PHYS_PFN(phys));
+
+	for (unsigned int order = 0; order <= MAX_FOLIO_ORDER; order++) {
+		phys_addr_t head = ALIGN_DOWN(phys, PAGE_SIZE << order);
+		u64 end = head + kho_restorable_size(head);
+
+		if (end > phys)
+			return end - phys;
+	}
+
+	/* Of a memfd that was retrieved before its device was found */
+	if (page && folio_maybe_dma_pinned(page_folio(page)))
+		return PAGE_SIZE;
+
+	return 0;
+}
+
+/**
+ * iommu_liveupdate_check_leaf() - May a restored page table map this?
+ * @phys: Physical address of what it maps.
+ * @size: Its bytes.
+ *
+ * It may map memory that was preserved, and what is no memory, as BARs.
+ *
+ * Context: Process context.
+ * Return: 0, or -EINVAL, with a line in the log.
+ */
+int iommu_liveupdate_check_leaf(phys_addr_t phys, u64 size)
+{
+	for (u64 kept; size; phys += kept, size -= kept) {
+		kept = min(size, iommu_liveupdate_kept(phys));
+		if (kept)
+			continue;
+		if (region_intersects(phys, size, IORESOURCE_SYSTEM_RAM,
+				      IORES_DESC_NONE) == REGION_DISJOINT)
+			return 0;
+		pr_err("a page table of the previous kernel maps memory at %pa, which is not preserved\n",
+		       &phys);
+		return -EINVAL;
+	}
+
+	return 0;
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_check_leaf);

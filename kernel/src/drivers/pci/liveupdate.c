@@ -55,7 +55,8 @@
 #include <linux/iommu_liveupdate.h>
 #include <linux/kexec.h>
 #include <linux/kexec_handover.h>
-#include <linux/kho/abi/pci.h>
+#include <linux/kho/check/pci.h>
+#include <linux/kho/memory.h>
 #include <linux/liveupdate.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
@@ -212,45 +213,16 @@ static void pci_flb_unpreserve(struct liveupdate_flb_op_args *args)
 	kho_unpreserve_free(ser);
 }
 
-/* Is this entry one that this kernel knows how to take over? */
-static bool pci_ser_known(const struct pci_dev_ser *entry)
-{
-	if (entry->flags & ~PCI_SER_FLAGS || entry->reserved || entry->reserved2)
-		return false;
-
-	for (int i = 0; i < PCI_SER_BARS; i++) {
-		if (entry->bar_order[i] >= BITS_PER_TYPE(u64))
-			return false;
-	}
-
-	if (entry->role == PCI_SER_ROLE_BRIDGE)
-		return entry->mode == PCI_SER_MODE_NONE;
-
-	return entry->role == PCI_SER_ROLE_DEVICE &&
-	       (entry->mode == PCI_SER_MODE_IDLE ||
-		entry->mode == PCI_SER_MODE_RUNNING);
-}
-
 static int pci_flb_retrieve(struct liveupdate_flb_op_args *args)
 {
-	struct pci_ser *ser = phys_to_virt(args->data);
+	struct pci_ser *ser = kho_take(args->data, sizeof(*ser));
+	const char *why = ser ? pci_ser_check(ser, kho_take) :
+				"its head is not in preserved memory";
 
-	if (ser->count > ser->capacity || ser->capacity > PCI_SER_MAX_CAPACITY) {
-		pr_err("handover data is broken: %u of %u entries\n",
-		       ser->count, ser->capacity);
+	if (why) {
+		pr_err("handover data is broken, no device is known again: %s\n",
+		       why);
 		return -EINVAL;
-	}
-
-	for (u32 i = 0; i < ser->count; i++) {
-		struct pci_dev_ser *entry = &pci_ser_entries(ser)[i];
-
-		if (!pci_ser_known(entry)) {
-			pr_err("%04x:%02x:%02x.%x comes in role %u and mode %u, which this kernel does not know\n",
-			       entry->domain, PCI_BUS_NUM(entry->bdf),
-			       PCI_SLOT(entry->bdf), PCI_FUNC(entry->bdf),
-			       entry->role, entry->mode);
-			return -EINVAL;
-		}
 	}
 
 	args->obj = ser;
@@ -291,8 +263,8 @@ static void pci_flb_finish(struct liveupdate_flb_op_args *args)
 	for_each_pci_dev(pdev)
 		pci_liveupdate_forget(pdev);
 
-	kho_restore_free(pci_ser_entries(ser));
-	kho_restore_free(ser);
+	kho_taken_free(pci_ser_entries(ser));
+	kho_taken_free(ser);
 }
 
 static const struct liveupdate_flb_ops pci_flb_ops = {
@@ -682,14 +654,39 @@ static const char *pci_liveupdate_state_name(enum pci_liveupdate_state state)
 }
 
 /*
- * A device was enumerated: is it one that the previous kernel handed over? The
- * IDs must be those of the device that was preserved, or else somebody changed
- * the machine, and the device that sits there now is nobody's.
+ * Is the device that is there now the one of the entry? The IDs must be those of
+ * the device that was preserved, or else somebody changed the machine. All bridges
+ * above it must have come in, too, or else they are not left alone.
+ */
+static const char *pci_liveupdate_check_entry(struct pci_dev *pdev,
+					      const struct pci_dev_ser *entry)
+{
+	struct pci_dev *bridge = pci_upstream_bridge(pdev);
+	bool is_bridge = pdev->hdr_type == PCI_HEADER_TYPE_BRIDGE;
+	bool was_bridge = entry->role == PCI_SER_ROLE_BRIDGE;
+
+	if (entry->vendor != pdev->vendor || entry->device != pdev->device)
+		return "is another device now";
+
+	if (is_bridge != was_bridge)
+		return "is of another kind now";
+
+	if (bridge &&
+	    pci_liveupdate_incoming(bridge) != PCI_LIVEUPDATE_BRIDGE)
+		return "but the bridge above it was not";
+
+	return NULL;
+}
+
+/*
+ * A device was enumerated: is it one that the previous kernel handed over? One
+ * that does not fit its entry is nobody's: the IOMMU blocks its DMA.
  */
 void pci_liveupdate_setup_device(struct pci_dev *pdev)
 {
 	struct pci_ser *ser = pci_liveupdate_get_incoming();
 	struct pci_dev_ser *entry;
+	const char *why;
 
 	if (!ser)
 		return;
@@ -699,10 +696,10 @@ void pci_liveupdate_setup_device(struct pci_dev *pdev)
 		if (!entry)
 			break;
 
-		if (entry->vendor != pdev->vendor ||
-		    entry->device != pdev->device) {
-			pci_err(pdev, "live update: was preserved as [%04x:%04x], is another device now\n",
-				entry->vendor, entry->device);
+		why = pci_liveupdate_check_entry(pdev, entry);
+		if (why) {
+			pci_err(pdev, "live update: was preserved as [%04x:%04x], %s\n",
+				entry->vendor, entry->device, why);
 			break;
 		}
 

@@ -13,6 +13,7 @@
 
 struct device;
 struct iommu_domain;
+struct iommu_lists;
 struct liveupdate_file_handler;
 struct luo_file_set;
 
@@ -28,8 +29,8 @@ struct luo_file_set;
  * @device_preserve: Make room for the entries of @dev in the tables of @unit.
  * @device_unpreserve: Undo @device_preserve.
  * @domain_restore: Make a domain of a page table that the previous kernel
- *                  preserved, for devices behind the IOMMU of @dev. Nothing
- *                  that grows with the page table is done to it.
+ *                  preserved, for devices behind the IOMMU of @dev, and
+ *                  take its tables.
  * @entry_drop: Take the entry of a device that is not there any more out of the
  *              tables of @unit. With @last no other device of @unit has the same
  *              page table.
@@ -96,9 +97,10 @@ void iommu_liveupdate_release(struct device *dev);
 /* For page tables and drivers of IOMMUs */
 void *iommu_liveupdate_restore_page(phys_addr_t phys);
 bool iommu_liveupdate_is_restored(struct iommu_domain *domain);
-bool iommu_liveupdate_incoming_unit(u64 id,
-				    const struct iommu_liveupdate_ops *ops,
-				    struct iommu_unit_ser *unit);
+int iommu_liveupdate_check_leaf(phys_addr_t phys, u64 size);
+const struct iommu_lists *
+iommu_liveupdate_incoming_unit(u64 id, const struct iommu_liveupdate_ops *ops,
+			       u32 *unit);
 bool iommu_liveupdate_incoming_device(struct device *dev,
 				      struct iommu_dev_ser *entry);
 void iommu_liveupdate_drop_device(struct device *dev);

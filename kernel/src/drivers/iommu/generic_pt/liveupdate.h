@@ -3,9 +3,9 @@
  * Page tables in a Live Update, for each format of generic_pt.
  *
  * A page table crosses as it is: its tables are preserved one by one, while the
- * device uses them, and nothing is done to them on the other side until they
- * are freed. Only then they become pages of the allocator again: taking over a
- * page table costs the same however much it maps.
+ * device uses them. On the other side each is taken before it is read, and can
+ * be taken once: so the walk ends, also in tables that lead to each other. What
+ * a leaf entry maps has to be preserved, too: the device reaches it.
  *
  * Included by iommu_pt.h.
  */
@@ -70,11 +70,6 @@ static int unpreserve_table(struct pt_table_p *table)
 	return 0;
 }
 
-static int restore_table(struct pt_table_p *table)
-{
-	return iommu_liveupdate_restore_page(virt_to_phys(table)) ? 0 : -EINVAL;
-}
-
 static void NS(unpreserve)(struct pt_iommu *iommu_table)
 {
 	struct pt_liveupdate_visit visit = {
@@ -104,18 +99,47 @@ static int NS(preserve)(struct pt_iommu *iommu_table)
 	return ret;
 }
 
-/* Before a page table that was handed over can be freed. */
+static int restore_table(phys_addr_t phys)
+{
+	if (iommu_liveupdate_restore_page(phys))
+		return 0;
+
+	pr_err("live update: a table at %pa was not preserved, or is used twice\n",
+	       &phys);
+
+	return -EINVAL;
+}
+
+static int __restore_tables(struct pt_range *range, void *arg,
+			    unsigned int level, struct pt_table_p *table)
+{
+	struct pt_state pts = pt_init(range, level, table);
+	int ret = 0;
+
+	for_each_pt_level_entry(&pts) {
+		if (pts.type == PT_ENTRY_TABLE) {
+			ret = restore_table(pt_table_pa(&pts)) ?:
+			      pt_descend(&pts, arg, __restore_tables);
+		} else if (pts.type == PT_ENTRY_OA) {
+			ret = iommu_liveupdate_check_leaf(pt_entry_oa(&pts),
+							  log2_to_int(pt_entry_oa_lg2sz(&pts)));
+		}
+		if (ret)
+			return ret;
+	}
+	cond_resched();
+
+	return 0;
+}
+
+/* Take over a page table whose top table was handed over, if it was. */
 static int pt_liveupdate_restore(struct pt_iommu *iommu_table)
 {
-	struct pt_liveupdate_visit visit = {
-		.table = restore_table,
-		.left = U64_MAX,
-	};
+	struct pt_range range = pt_all_range(common_from_iommu(iommu_table));
 
 	if (!iommu_table->restored)
 		return 0;
 
-	iommu_table->restored = false;
-
-	return visit_tables(iommu_table, &visit);
+	return restore_table(virt_to_phys(range.top_table)) ?:
+	       pt_walk_range(&range, __restore_tables, NULL);
 }

@@ -42,6 +42,7 @@
 #include <linux/iommu.h>
 #include <linux/kexec.h>
 #include <linux/kexec_handover.h>
+#include <linux/kho/check/vtd.h>
 #include <linux/pci.h>
 #include <linux/slab.h>
 
@@ -392,17 +393,6 @@ void intel_liveupdate_check_free(struct intel_iommu *iommu)
 		      iommu->name);
 }
 
-static void *handover_restore_table(struct intel_iommu *iommu, u64 phys)
-{
-	void *table = iommu_liveupdate_restore_page(phys);
-
-	if (!table)
-		panic("DMAR: live update: %s: a table at %#llx was not preserved\n",
-		      iommu->name, phys);
-
-	return table;
-}
-
 /* What the outgoing kernel made for a device that then had no valid entry */
 static void handover_drop_pasids(struct context_entry *context)
 {
@@ -413,53 +403,71 @@ static void handover_drop_pasids(struct context_entry *context)
 	context_clear_entry(context);
 }
 
-static void handover_take_context(struct intel_iommu *iommu,
-				  struct context_entry *context, bool scalable)
+static void handover_drop_unused(u64 entry)
 {
-	u64 table = context->lo & VTD_PAGE_MASK;
-	u16 did;
-
-	if (scalable && table) {
-		struct pasid_dir_entry *dir = handover_restore_table(iommu, table);
-
-		handover_restore_table(iommu, dir->val & PDE_PFN_MASK);
-		if (!context_present(context))
-			handover_drop_pasids(context);
-	}
-
-	if (!context_present(context))
-		return;
-
-	/* Several devices may have the same */
-	did = context_did(context, scalable);
-	if (did < cap_ndoms(iommu->cap) && !ida_exists(&iommu->domain_ida, did) &&
-	    ida_alloc_range(&iommu->domain_ida, did, did, GFP_KERNEL) < 0)
-		panic("DMAR: live update: %s: cannot reserve domain ID %u\n",
-		      iommu->name, did);
-}
-
-static void handover_take_contexts(struct intel_iommu *iommu, u64 entry,
-				   bool scalable)
-{
-	struct context_entry *context;
+	struct context_entry *context = phys_to_virt(entry & VTD_PAGE_MASK);
 
 	if (!root_entry_present(entry))
 		return;
 
-	context = handover_restore_table(iommu, entry & VTD_PAGE_MASK);
-	for (int i = 0; i < VTD_PAGE_SIZE / sizeof(*context); i += 1 + scalable)
-		handover_take_context(iommu, &context[i], scalable);
+	for (int i = 0; i < VTD_PAGE_SIZE / sizeof(*context); i += 2) {
+		if (context[i].lo && !context_present(&context[i]))
+			handover_drop_pasids(&context[i]);
+	}
 }
 
-static void handover_take_tables(struct intel_iommu *iommu, u64 phys)
+static void *handover_take_table(u64 phys, u64 size)
 {
-	struct root_entry *root = handover_restore_table(iommu, phys);
-	bool scalable = sm_supported(iommu);
+	return iommu_liveupdate_restore_page(phys);
+}
 
-	for (int bus = 0; bus < HANDOVER_BUSES; bus++) {
-		handover_take_contexts(iommu, root[bus].lo, scalable);
-		if (scalable)
-			handover_take_contexts(iommu, root[bus].hi, scalable);
+/* Take what the lists say about a unit, if its tables agree. */
+static const char *handover_take(struct intel_iommu *iommu,
+				 struct vtd_handover *handover)
+{
+	const struct iommu_lists *lists = handover->lists;
+	const char *why;
+
+	handover->dids = kvmalloc_objs(*handover->dids, lists->nr_domains);
+	if (!handover->dids)
+		return "no memory";
+	for (u32 i = 0; i < lists->nr_domains; i++)
+		handover->dids[i] = VTD_SER_NO_DID;
+
+	why = vtd_handover_check(handover);
+	for (u32 i = 0; i < lists->nr_domains && !why; i++) {
+		u32 did = handover->dids[i];
+
+		if (did != VTD_SER_NO_DID &&
+		    ida_alloc_range(&iommu->domain_ida, did, did, GFP_KERNEL) < 0)
+			why = "a domain ID cannot be reserved";
+	}
+	kvfree(handover->dids);
+
+	return why;
+}
+
+static void handover_take_tables(struct intel_iommu *iommu,
+				 const struct iommu_lists *lists, u32 unit)
+{
+	struct vtd_handover handover = {
+		.lists = lists,
+		.unit = unit,
+		.segment = iommu->segment,
+		.nr_dids = cap_ndoms(iommu->cap),
+		.scalable = sm_supported(iommu),
+		.take = handover_take_table,
+	};
+	const char *why = handover_take(iommu, &handover);
+	struct root_entry *root = phys_to_virt(lists->units[unit].root);
+
+	if (why)
+		panic("DMAR: live update: %s translates for running devices, and its tables are broken: %s\n",
+		      iommu->name, why);
+
+	for (int bus = 0; bus < HANDOVER_BUSES && handover.scalable; bus++) {
+		handover_drop_unused(root[bus].lo);
+		handover_drop_unused(root[bus].hi);
 	}
 	iommu->root_entry = root;
 }
@@ -471,14 +479,16 @@ static void handover_take_tables(struct intel_iommu *iommu, u64 phys)
 bool intel_liveupdate_take_over(struct intel_iommu *iommu)
 {
 	bool on = iommu->flags & VTD_FLAG_TRANS_PRE_ENABLED;
-	struct iommu_unit_ser unit;
-	u32 type;
+	const struct iommu_unit_ser *unit;
+	const struct iommu_lists *lists;
+	u32 type, index;
 
 	if (!kho_was_passed() || is_kdump_kernel())
 		return false;
 
-	if (!iommu_liveupdate_incoming_unit(iommu->reg_phys,
-					    &intel_liveupdate_ops, &unit)) {
+	lists = iommu_liveupdate_incoming_unit(iommu->reg_phys,
+					       &intel_liveupdate_ops, &index);
+	if (!lists) {
 		/* Units of graphics alone may stay on, see quirk_igfx_skip_te_disable() */
 		if (on && !iommu->drhd->gfx_dedicated)
 			panic("DMAR: live update: %s translates for running devices, but the previous kernel does not say which\n",
@@ -491,21 +501,22 @@ bool intel_liveupdate_take_over(struct intel_iommu *iommu)
 		panic("DMAR: live update: %s was turned off under running devices\n",
 		      iommu->name);
 
+	unit = &lists->units[index];
 	type = sm_supported(iommu) ? IOMMU_SER_UNIT_VTD_SCALABLE :
 				     IOMMU_SER_UNIT_VTD_LEGACY;
-	if (unit.type != type)
+	if (unit->type != type)
 		panic("DMAR: live update: %s runs in %s mode, and this kernel uses the other (see intel_iommu=sm_on, sm_off)\n",
-		      iommu->name, unit.type == IOMMU_SER_UNIT_VTD_LEGACY ?
+		      iommu->name, unit->type == IOMMU_SER_UNIT_VTD_LEGACY ?
 		      "legacy" : "scalable");
 
-	if ((readq(iommu->reg + DMAR_RTADDR_REG) & VTD_PAGE_MASK) != unit.root)
+	if ((readq(iommu->reg + DMAR_RTADDR_REG) & VTD_PAGE_MASK) != unit->root)
 		panic("DMAR: live update: %s does not use the root table that the previous kernel left\n",
 		      iommu->name);
 
-	handover_take_tables(iommu, unit.root);
+	handover_take_tables(iommu, lists, index);
 	iommu->flags |= VTD_FLAG_LIVEUPDATE_CHECKED | VTD_FLAG_LIVEUPDATE;
 	pr_info("%s: took over %u devices, translation stays on\n", iommu->name,
-		unit.devices);
+		unit->devices);
 
 	return true;
 }
@@ -535,7 +546,7 @@ static void intel_liveupdate_entry_drop(const struct iommu_unit_ser *unit,
 	bool scalable;
 	u16 did;
 
-	if (WARN_ON(!iommu))
+	if (!iommu)
 		return;
 
 	context = iommu_context_addr(iommu, PCI_BUS_NUM(bdf), bdf & 0xff, 0);

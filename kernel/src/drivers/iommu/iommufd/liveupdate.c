@@ -50,7 +50,8 @@
 #include <linux/iommufd.h>
 #include <linux/iommufd_liveupdate.h>
 #include <linux/kexec_handover.h>
-#include <linux/kho/abi/iommufd.h>
+#include <linux/kho/check/iommufd.h>
+#include <linux/kho/memory.h>
 #include <linux/liveupdate.h>
 #include <linux/memfd_liveupdate.h>
 #include <linux/module.h>
@@ -674,23 +675,31 @@ static void iommufd_liveupdate_forget(struct iommufd_ctx *ictx)
 	}
 }
 
-static bool iommufd_ser_valid(const struct iommufd_ser *ser)
+/* What was handed over, or NULL when it is broken */
+static const struct iommufd_ser *
+iommufd_liveupdate_ser(struct liveupdate_file_op_args *args)
 {
-	return ser->count && ser->count <= IOMMUFD_SER_MAX_HWPTS &&
-	       !ser->reserved;
+	const struct iommufd_ser *ser = kho_peek(args->serialized_data, PAGE_SIZE);
+	const char *why = ser ? iommufd_ser_check(ser, PAGE_SIZE) :
+				"it is not in preserved memory";
+
+	if (!why)
+		return ser;
+
+	pr_err("handover data of an iommufd is broken: %s\n", why);
+
+	return NULL;
 }
 
 static int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 {
-	const struct iommufd_ser *ser = phys_to_virt(args->serialized_data);
+	const struct iommufd_ser *ser = iommufd_liveupdate_ser(args);
 	struct iommufd_ctx *ictx;
 	struct file *file;
 	int ret = 0;
 
-	if (!iommufd_ser_valid(ser)) {
-		pr_err("handover data of an iommufd is broken\n");
+	if (!ser)
 		return -EINVAL;
-	}
 
 	file = iommufd_liveupdate_open();
 	if (IS_ERR(file))
@@ -713,10 +722,10 @@ static int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 
 static bool iommufd_liveupdate_can_finish(struct liveupdate_file_op_args *args)
 {
-	const struct iommufd_ser *ser = phys_to_virt(args->serialized_data);
+	const struct iommufd_ser *ser = iommufd_liveupdate_ser(args);
 
 	/* Nobody knows what is attached to what */
-	if (!iommufd_ser_valid(ser))
+	if (!ser)
 		return false;
 
 	for (u32 i = 0; i < ser->count; i++) {

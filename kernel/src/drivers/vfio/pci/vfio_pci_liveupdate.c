@@ -70,7 +70,8 @@
 #include <linux/iommu_liveupdate.h>
 #include <linux/kexec_handover.h>
 #include <linux/kho/abi/pci.h>
-#include <linux/kho/abi/vfio_pci.h>
+#include <linux/kho/check/vfio_pci.h>
+#include <linux/kho/memory.h>
 #include <linux/liveupdate.h>
 #include <linux/module.h>
 #include <linux/pci_liveupdate.h>
@@ -635,12 +636,49 @@ static int vfio_pci_liveupdate_refuse(const struct vfio_pci_ser *ser, int err,
 	return err;
 }
 
-static bool vfio_pci_liveupdate_known(const struct vfio_pci_ser *ser)
+/* What was handed over, or NULL when it is broken */
+static const struct vfio_pci_ser *
+vfio_pci_liveupdate_ser(struct liveupdate_file_op_args *args)
 {
-	return (ser->mode == PCI_SER_MODE_IDLE ||
-		ser->mode == PCI_SER_MODE_RUNNING) && !ser->reserved &&
-	       !(ser->flags & ~VFIO_PCI_SER_RESET_WORKS) &&
-	       !(ser->clean.flags & ~PCI_STATE_SER_FLAGS);
+	const struct vfio_pci_ser *ser = kho_peek(args->serialized_data,
+						  sizeof(*ser));
+	const char *why;
+
+	if (!ser) {
+		pr_err("live update: handover data of a device is not in preserved memory\n");
+		return NULL;
+	}
+
+	why = vfio_pci_ser_check(ser);
+	if (!why)
+		return ser;
+
+	vfio_pci_liveupdate_refuse(ser, -EINVAL, why);
+
+	return NULL;
+}
+
+/*
+ * Closing the device restores the clean configuration: is it one of this device?
+ * Its IDs and BARs are what they were.
+ */
+static bool vfio_pci_liveupdate_fits(struct pci_dev *pdev,
+				     const struct vfio_pci_ser *ser)
+{
+	if (ser->mode != PCI_SER_MODE_RUNNING)
+		return true;
+
+	for (int reg = 0; reg <= PCI_BASE_ADDRESS_5; reg += 4) {
+		u32 now;
+
+		if (reg && reg < PCI_BASE_ADDRESS_0)
+			continue;
+		if (pci_read_config_dword(pdev, reg, &now) ||
+		    now != ser->clean.header[reg / 4])
+			return false;
+	}
+
+	return true;
 }
 
 /* Does the device come in the mode that its file was preserved in? */
@@ -662,6 +700,14 @@ static int vfio_pci_liveupdate_open(struct vfio_pci_core_device *vdev,
 		return vfio_pci_liveupdate_refuse(ser, -EINVAL,
 						  "the PCI core has it in another mode");
 
+	if (vdev->liveupdate_ser)
+		return vfio_pci_liveupdate_refuse(ser, -EEXIST,
+						  "is in a session twice");
+
+	if (!vfio_pci_liveupdate_fits(vdev->pdev, ser))
+		return vfio_pci_liveupdate_refuse(ser, -EINVAL,
+						  "with the configuration of another device");
+
 	file = vfio_liveupdate_open(&vdev->vdev);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
@@ -677,13 +723,12 @@ static int vfio_pci_liveupdate_open(struct vfio_pci_core_device *vdev,
 
 static int vfio_pci_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 {
-	const struct vfio_pci_ser *ser = phys_to_virt(args->serialized_data);
+	const struct vfio_pci_ser *ser = vfio_pci_liveupdate_ser(args);
 	struct vfio_pci_core_device *vdev;
 	int ret;
 
-	if (!vfio_pci_liveupdate_known(ser))
-		return vfio_pci_liveupdate_refuse(ser, -EINVAL,
-						  "in a way that this kernel does not know");
+	if (!ser)
+		return -EINVAL;
 
 	vdev = vfio_pci_liveupdate_lock_incoming(ser);
 	if (!vdev)
@@ -714,8 +759,8 @@ static void vfio_pci_liveupdate_let_go(struct vfio_pci_core_device *vdev)
 
 static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
 {
-	struct vfio_pci_ser *ser = phys_to_virt(args->serialized_data);
-	struct vfio_pci_core_device *vdev;
+	const struct vfio_pci_ser *ser = vfio_pci_liveupdate_ser(args);
+	struct vfio_pci_core_device *vdev = NULL;
 	bool retrieved = args->retrieve_status > 0;
 
 	/*
@@ -724,34 +769,44 @@ static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
 	 */
 	if (retrieved)
 		vdev = vfio_pci_liveupdate_vdev(vfio_liveupdate_device(args->file));
-	else
+	else if (ser)
 		vdev = vfio_pci_liveupdate_lock_incoming(ser);
 
-	if (vdev) {
+	if (vdev && !retrieved && vdev->liveupdate_ser) {
+		/* Another file says that it has the same device, and was first */
+		vfio_pci_liveupdate_unlock(vdev);
+	} else if (vdev) {
 		/* Opened before this, a running device runs on; after, it is reset */
 		scoped_guard(mutex, &vdev->vdev.dev_set->lock) {
 			vdev->liveupdate_ser = NULL;
-			pci_liveupdate_finish(ser->domain, ser->bdf);
+			pci_liveupdate_finish(pci_domain_nr(vdev->pdev->bus),
+					      pci_dev_id(vdev->pdev));
 		}
 		vfio_pci_liveupdate_let_go(vdev);
 		vfio_liveupdate_release(&vdev->vdev);
 		pci_info(vdev->pdev, "live update: finished\n");
 		if (!retrieved)
 			vfio_pci_liveupdate_unlock(vdev);
-	} else {
+	} else if (ser) {
 		pci_liveupdate_finish(ser->domain, ser->bdf);
 	}
 
-	kho_restore_free(ser);
+	if (ser)
+		kho_restore_free(phys_to_virt(args->serialized_data));
 }
 
 static void vfio_pci_liveupdate_describe(struct liveupdate_file_op_args *args,
 					 struct seq_file *m)
 {
-	const struct vfio_pci_ser *ser = phys_to_virt(args->serialized_data);
+	const struct vfio_pci_liveupdate *outgoing = args->private_data;
+	const struct vfio_pci_ser *ser = outgoing ? outgoing->ser :
+					 kho_peek(args->serialized_data,
+						  sizeof(*ser));
 
-	seq_printf(m, "%04x:%02x:%02x.%x", ser->domain, PCI_BUS_NUM(ser->bdf),
-		   PCI_SLOT(ser->bdf), PCI_FUNC(ser->bdf));
+	if (ser)
+		seq_printf(m, "%04x:%02x:%02x.%x", ser->domain,
+			   PCI_BUS_NUM(ser->bdf), PCI_SLOT(ser->bdf),
+			   PCI_FUNC(ser->bdf));
 }
 
 static u32 vfio_pci_liveupdate_mode(enum pci_liveupdate_state state)
