@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The incoming kernel defends itself: what the previous one left is broken, or hostile.
+
+The data are changed in the machine's memory, between the kernels. In running mode the outcome is
+one line that says why and the end of the machine, or a device that does no more DMA; never a splat,
+and never a moment in which translation is off.
+"""
+
+import pytest
+
+from lab import MachineError, vtd
+from lab.handover import ADDRESS, IOMMUFD, MEMFD, VFIO, Handover
+from lab.running import IOMMUFD_TOKEN
+from update import at_work, see_no_faults, see_undisturbed, state, states
+
+BOTH = ("nvme0", "igb0")
+# Above all memory of the machines, and in memory that belongs to nobody.
+NOWHERE = 1 << 45
+UNUSED = 0x2000_0000
+CANNOT = r"DMAR: live update: .*"
+DOES_NOT_SAY = CANNOT + "the previous kernel does not say which"
+BROKEN = CANNOT + "its tables are broken: "
+CANNOT_TAKE = r"iommu: live update: the DMA of .* goes on and cannot be taken over"
+
+
+def twice(h):
+    """List a device twice."""
+    h.poke(h.device(1).address, *h.words(h.device().address, 2))
+    h.iommu["device_count"] = 2
+    h.unit()["devices"] = 2
+
+
+def set_field(record, **fields):
+    """Return a change of fields of a record, which is found by a function."""
+    def change(h):
+        found = record(h)
+        for name, value in fields.items():
+            found[name] = value
+    return change
+
+
+def same_list(h):
+    """Let two lists be at one place."""
+    h.iommu["domains"] = h.iommu["devices"]
+
+
+def other_did(h):
+    """Give two page tables one domain ID."""
+    first, second = (h.words(h.context(i) + 8)[0] for i in (0, 1))
+    assert first != second
+    h.poke(h.context(1) + 8, second & ~0xffff00 | first & 0xffff00)
+
+
+def context_to(where):
+    """Return a change of where the root entry of the device's bus leads to."""
+    def change(h):
+        entry = h.unit()["root"] + (h.device()["bdf"] >> 8) * 16
+        target = h.unit()["root"] if where == "root" else where
+        h.poke(entry, target | 1)
+    return change
+
+
+def another_context(h):
+    """Give an entry to the device in the next place."""
+    h.poke(h.context() + 16, *h.words(h.context(), 2))
+
+
+def did_of_others(h):
+    """Give the device a domain ID that is the hardware's own (QEMU has all that there can be)."""
+    h.poke(h.context() + 8, h.words(h.context() + 8)[0] & ~0xffff00)
+
+
+def pasids_to_themselves(h):
+    """Let the PASID directory be its own table."""
+    directory = h.words(h.context())[0] & ADDRESS
+    h.poke(directory, directory | 1)
+
+
+def table_loop(h):
+    """Let an entry of the top table lead to the top table."""
+    top = h.domain()["top"]
+    h.poke(top + 8, top | 3)
+
+
+def table_nowhere(h):
+    """Let an entry of the top table lead to memory that was not preserved."""
+    h.poke(h.domain()["top"] + 8, UNUSED | 3)
+
+
+def leaf_to_others(h):
+    """Map memory that was not preserved."""
+    h.poke(h.leaf(), UNUSED | 3)
+
+
+def chain_loop(h):
+    """Let the chain of the session's files lead to its beginning."""
+    sessions = h.luo["sessions"]
+    h.poke(sessions, sessions)
+
+
+# What is changed, how the machine ends, and what else it says before.
+IOMMU = "iommu: live update: handover data is broken: "
+STOPS = {
+    "other-version": (lambda h: h.machine.poke(h.flbs["iommu"].address, b"iommu-v999\0"),
+                      DOES_NOT_SAY, None),
+    "flb-head": (set_field(lambda h: h.flbs["iommu"], data=NOWHERE), DOES_NOT_SAY,
+                 IOMMU + "its head"),
+    "flb-unpreserved": (set_field(lambda h: h.flbs["iommu"], data=UNUSED), DOES_NOT_SAY,
+                        IOMMU + "its head"),
+    "flb-count": (lambda h: h.poke(h.luo["flbs"] + 8, 1 << 40), DOES_NOT_SAY,
+                  "shared objects of the previous kernel are lost: there are too many"),
+    "list-nowhere": (set_field(lambda h: h.iommu, devices=NOWHERE), DOES_NOT_SAY,
+                     IOMMU + "a list"),
+    "list-too-long": (set_field(lambda h: h.iommu, device_count=60000), DOES_NOT_SAY,
+                      IOMMU + "a list"),
+    "list-too-small": (set_field(lambda h: h.iommu, device_count=60000, device_capacity=65536),
+                       DOES_NOT_SAY, IOMMU + "a list"),
+    "lists-overlap": (same_list, DOES_NOT_SAY, IOMMU + "a list"),
+    "twice": (twice, DOES_NOT_SAY, IOMMU + "a device is in the list twice"),
+    "no-such-domain": (set_field(lambda h: h.device(), domain=77), DOES_NOT_SAY,
+                       IOMMU + "a device has a page table"),
+    "levels": (set_field(lambda h: h.domain(), levels=9), DOES_NOT_SAY, IOMMU),
+    "other-table": (set_field(lambda h: h.domain(), top=UNUSED),
+                    BROKEN + "an entry leads to another page table", None),
+    "other-device": (set_field(lambda h: h.device(), bdf=0x5000),
+                     BROKEN + "an entry is for a device that is not in the list", None),
+    "another-context": (another_context, BROKEN + "an entry is for a device that is not", None),
+    "did-of-others": (did_of_others, BROKEN + "a domain ID is out of range", None),
+    "context-nowhere": (context_to(NOWHERE), BROKEN + "a context table", None),
+    "context-unpreserved": (context_to(UNUSED), BROKEN + "a context table", None),
+    "context-loop": (context_to("root"), BROKEN + "a context table", None),
+    "table-loop": (table_loop, CANNOT_TAKE, "a table at .* is used twice"),
+    "table-nowhere": (table_nowhere, CANNOT_TAKE, "a table at .* was not preserved"),
+    "leaf": (leaf_to_others, CANNOT_TAKE, "maps memory at .*, which is not preserved"),
+    "session-loop": (chain_loop, "The incoming tree failed to initialize properly",
+                     "a chain of blocks does not end"),
+}
+# Those that make test does; the others only differ in which check finds them.
+CORE = ("list-nowhere", "twice", "other-table", "context-unpreserved", "table-loop", "leaf")
+
+
+def stops(m, change, line, before=None):
+    """Jump with changed data; see that the next kernel stops with one line that says why."""
+    handover = Handover(m)
+    m.expect_splat("Kernel panic|Call Trace|live update")
+    m.kexec_load()
+    with pytest.raises(MachineError):
+        m.kexec_go(timeout=60, look=lambda: change(handover.read()))
+    m.wait_console(f"Kernel panic.*{line}", "freeze", timeout=1)
+    if before:
+        m.wait_console(before, "freeze", timeout=1)
+    assert not m.splats(), m.splats()
+    see_on(m)
+
+
+def see_on(m):
+    """See that translation was never off."""
+    assert not [event for event in m.trace("vtd_dmar_enable", since="freeze")
+                if not event.fields["enable"]], "translation was turned off"
+
+
+@pytest.mark.parametrize("name", [
+    name if name in CORE else pytest.param(name, marks=pytest.mark.thorough) for name in STOPS])
+def test_stops(start, name):
+    """What a running device needs is broken: the machine stops before it can do harm."""
+    m, owner = at_work(start, "nvme0")
+    owner.preserve()
+    stops(m, *STOPS[name])
+    see_no_faults(owner, "freeze")
+
+
+@pytest.mark.thorough
+def test_one_id(start):
+    """Two page tables have one domain ID."""
+    m, owner = at_work(start, *BOTH)
+    owner.preserve()
+    stops(m, other_did, BROKEN + "two page tables have one domain ID")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("vtd_mode", ["scalable", "first_stage"])
+def test_pasid_tables(start, vtd_mode):
+    """A PASID directory leads to itself."""
+    m, owner = at_work(start, "nvme0", **{vtd_mode: True})
+    owner.preserve()
+    stops(m, pasids_to_themselves, BROKEN + "a PASID")
+
+
+# What is broken of the PCI core's list, and what is said.
+BLOCKED = {
+    "twice": (lambda h: h.pci_devices()[1].__setitem__("bdf", h.pci_devices()[0]["bdf"]),
+              "handover data is broken, no device is known again: a device is in the list twice"),
+    "nowhere": (set_field(lambda h: h.pci, list=NOWHERE), "no device is known again: the list"),
+    "role": (set_field(lambda h: h.pci_devices()[0], role=9), "no device is known again: an entry"),
+    "too-long": (set_field(lambda h: h.pci, count=65000), "no device is known again: the list"),
+    "other-device": (lambda h: [entry.__setitem__("device", 0x1234) for entry in h.pci_devices()
+                                if entry["role"] == 1], "is another device now"),
+    "no-bridge": (lambda h: [entry.__setitem__("device", 0x1234) for entry in h.pci_devices()
+                             if entry["role"] == 2], "but the bridge above it was not"),
+}
+
+
+@pytest.mark.parametrize("name", [
+    name if name in ("twice", "no-bridge") else pytest.param(name, marks=pytest.mark.thorough)
+    for name in BLOCKED])
+def test_blocked(start, name):
+    """The PCI core does not know a running device again: its DMA ends before anything else."""
+    m, owner = at_work(start, "nvme0")
+    owner.preserve()
+    change, line = BLOCKED[name]
+    handover = Handover(m)
+    entry = vtd.Tables(m).entry(owner.devices["nvme0"].bdf)
+    m.kexec(look=lambda: change(handover.read()))
+    m.wait_console(f"live update: .*{line}", "freeze", timeout=1)
+    m.wait_console("drops the page table of", "freeze", timeout=1)
+    assert vtd.Tables(m).entry(owner.devices["nvme0"].bdf) != entry
+    assert states(owner) == {"none"}
+    see_on(m)
+
+
+def test_files(start):
+    """What crosses of files is broken: they cannot be retrieved, and the device goes on."""
+    m, owner = at_work(start, "nvme0")
+    owner.preserve()
+    device = owner.devices["nvme0"]
+    file, memory, _ = device.tokens
+    handover = Handover(m)
+
+    def change(h):
+        h.read()
+        h.file(file, VFIO)["command"] |= 4
+        h.file(memory, MEMFD)["chunk"] = NOWHERE
+        h.file(IOMMUFD_TOKEN, IOMMUFD)["reserved"] = 1
+
+    m.kexec(look=lambda: change(handover))
+    owner("session_retrieve", "S", owner.session)
+    for token, line in ((file, "does DMA"), (memory, "list of pages is broken"),
+                        (IOMMUFD_TOKEN, "is of a kind that this kernel does not know")):
+        assert owner.fails("retrieve", "S", token, "X") == "EINVAL"
+        m.wait_console(line, "freeze", timeout=1)
+    # Nobody knows what the device still needs: so nothing of it is given up.
+    assert owner.fails("finish", "S") == "EBUSY"
+    m.mark("retrieved")
+    see_no_faults(owner)
+    see_undisturbed(owner)
+    assert state(m, device.bdf) == "incoming running"
