@@ -1412,7 +1412,7 @@ EXPORT_SYMBOL_GPL(iommu_liveupdate_restore_page);
 /* How much memory at @phys, up to the end of its folio, is a device's? */
 static u64 iommu_liveupdate_kept(phys_addr_t phys)
 {
-	struct page *page = pfn_to_online_page(PHYS_PFN(phys));
+	struct page *page;
 
 	for (unsigned int order = 0; order <= MAX_FOLIO_ORDER; order++) {
 		phys_addr_t head = ALIGN_DOWN(phys, PAGE_SIZE << order);
@@ -1423,6 +1423,7 @@ static u64 iommu_liveupdate_kept(phys_addr_t phys)
 	}
 
 	/* Of a memfd that was retrieved before its device was found */
+	page = pfn_to_online_page(PHYS_PFN(phys));
 	if (page && folio_maybe_dma_pinned(page_folio(page)))
 		return PAGE_SIZE;
 

@@ -371,6 +371,21 @@ bool intel_liveupdate_shutdown(struct intel_iommu *iommu)
 /* --- incoming: the unit ----------------------------------------------------- */
 
 /*
+ * The tables of ACPI are looked through, before any memory but KHO's scratch area
+ * is used. Cannot be read what was preserved, then it is no more safe to go on
+ * while somebody's DMA is translated.
+ */
+void intel_liveupdate_check_early(u64 phys, void __iomem *reg)
+{
+	if (!kho_was_passed() || is_kho_boot() || is_kdump_kernel())
+		return;
+
+	if (readl(reg + DMAR_GSTS_REG) & DMA_GSTS_TES)
+		panic("DMAR: live update: the unit at %#llx translates for running devices, and nobody knows what was preserved\n",
+		      phys);
+}
+
+/*
  * Somebody wants to turn translation off. Before this kernel has seen what the
  * previous one left it must not: that one leaves it on for running devices only.
  */

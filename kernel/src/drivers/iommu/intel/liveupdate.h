@@ -16,6 +16,7 @@ struct intel_iommu;
 extern const struct iommu_liveupdate_ops intel_liveupdate_ops;
 
 bool intel_liveupdate_shutdown(struct intel_iommu *iommu);
+void intel_liveupdate_check_early(u64 phys, void __iomem *reg);
 void intel_liveupdate_check_disable(struct intel_iommu *iommu);
 bool intel_liveupdate_take_over(struct intel_iommu *iommu);
 void intel_liveupdate_probe_device(struct device_domain_info *info);
@@ -34,6 +35,11 @@ int intel_liveupdate_attach(struct iommu_domain *domain, struct device *dev,
 static inline bool intel_liveupdate_shutdown(struct intel_iommu *iommu)
 {
 	return false;
+}
+
+static inline void
+intel_liveupdate_check_early(u64 phys, void __iomem *reg)
+{
 }
 
 static inline void intel_liveupdate_check_disable(struct intel_iommu *iommu)
