@@ -11,12 +11,14 @@ import pytest
 from lab import MachineError, vtd
 from lab.handover import ADDRESS, IOMMUFD, MEMFD, VFIO, Handover
 from lab.running import IOMMUFD_TOKEN
-from update import at_work, see_no_faults, see_undisturbed, state, states
+from update import (PAIR, SESSION, Owner, at_work, load_vfio, see_good_update, see_no_faults,
+                    see_undisturbed, state, states, take_over)
 
 BOTH = ("nvme0", "igb0")
 # Above all memory of the machines, and in memory that belongs to nobody.
 NOWHERE = 1 << 45
 UNUSED = 0x2000_0000
+FDT_MAGIC = b"\xd0\x0d\xfe\xed"
 CANNOT = r"DMAR: live update: .*"
 DOES_NOT_SAY = CANNOT + "the previous kernel does not say which"
 BROKEN = CANNOT + "its tables are broken: "
@@ -186,6 +188,57 @@ def test_pasid_tables(start, vtd_mode):
     stops(m, pasids_to_themselves, BROKEN + "a PASID")
 
 
+def break_kho(m):
+    """Break the tree that KHO hands over, which is in some page of the machine's memory."""
+    piece, found = 64 << 20, 0
+    with m.stopped():
+        for base in range(0, 1 << 30, piece):
+            memory = m.memory(base, piece)
+            place = memory.find(FDT_MAGIC)
+            while place >= 0:
+                if place % 4096 == 0 and b"kho-v" in memory[place:place + 256]:
+                    m.poke(base + place, bytes(len(FDT_MAGIC)))
+                    found += 1
+                place = memory.find(FDT_MAGIC, place + 1)
+    assert found
+
+
+def test_kho(start):
+    """KHO's own data are broken: the machine stops before memory of a running device is used."""
+    m, owner = at_work(start, "nvme0")
+    owner.preserve()
+    m.expect_splat("Kernel panic|Call Trace|live update")
+    m.kexec_load()
+    break_kho(m)
+    with pytest.raises(MachineError):
+        m.kexec_go(timeout=60)
+    m.wait_console(r"Kernel panic.*DMAR: live update: .*nobody knows what was preserved", "freeze",
+                   timeout=1)
+    assert not m.splats(), m.splats()
+    see_on(m)
+    # The page allocator was not there yet.
+    assert "Memory: " not in m.console_text("jump")
+
+
+def test_kho_idle(start):
+    """The same where nothing runs: the next kernel starts as if nothing was handed over."""
+    m = start(topology=PAIR)
+    owner = Owner(m)
+    owner.own("nvme0")
+    owner.preserve("nvme0")
+    m.kexec_load()
+    break_kho(m)
+    m.kexec_go()
+    m.wait_console("disabling KHO revival", "jump", timeout=1)
+    assert state(m, m.bdf("nvme0")) == "none"
+    # And it can hand over itself.
+    owner = Owner(m, "next")
+    owner.own("nvme0")
+    owner.preserve("nvme0")
+    m.kexec()
+    assert state(m, m.bdf("nvme0")) == "incoming idle"
+
+
 # What is broken of the PCI core's list, and what is said.
 BLOCKED = {
     "twice": (lambda h: h.pci_devices()[1].__setitem__("bdf", h.pci_devices()[0]["bdf"]),
@@ -244,3 +297,42 @@ def test_files(start):
     see_no_faults(owner)
     see_undisturbed(owner)
     assert state(m, device.bdf) == "incoming running"
+
+
+@pytest.mark.parametrize(("flb", "error"), [("iommu", None), ("pci", "ENODEV")])
+def test_idle(start, flb, error):
+    """A list is of another version: a device in idle mode goes on if it does not need that one."""
+    m = start(topology=PAIR)
+    owner = Owner(m)
+    owner.own("nvme0")
+    owner.preserve("nvme0")
+    handover = Handover(m)
+    m.kexec(look=lambda: m.poke(handover.read().flbs[flb].address, b"other-v999\0"))
+    if error:
+        load_vfio(m)
+        owner("session_retrieve", "S", SESSION)
+        assert owner.fails("retrieve", "S", 1, "Dnvme0") == error
+        owner.finish()
+    else:
+        owner.take_over("nvme0")
+    assert state(m, m.bdf("nvme0")) == "none"
+
+
+def test_no_driver(start):
+    """The next kernel comes without vfio-pci: the device runs on, until the module is there."""
+    m, owner = at_work(start, "nvme0")
+    owner.preserve()
+    m.kexec()
+    module = m.sh("find /lib/modules -name 'vfio-pci.ko*'").split()[0]
+    m.sh(f"mv {module} /away")
+    owner("session_retrieve", "S", owner.session)
+    device = owner.devices["nvme0"]
+    assert owner.fails("retrieve", "S", device.tokens[0], device.file) == "ENOENT"
+    assert owner.fails("finish", "S") in ("ENOENT", "EBUSY")
+    assert state(m, device.bdf) == "incoming running"
+    m.sh("sleep 0.5")
+    m.sh(f"mv /away {module}")
+    owner("close", "S")
+    owner.worker.kill()
+    take_over(owner)
+    see_good_update(owner)

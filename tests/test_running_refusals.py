@@ -388,9 +388,11 @@ def test_idle_neighbour(start):
 
 @pytest.mark.parametrize(("append", "scalable", "why"), [
     ("liveupdate=off", False, "the previous kernel does not say which"),
+    pytest.param("kho=off", False, "the previous kernel does not say which",
+                 marks=pytest.mark.thorough),
     ("intel_iommu=off", False, "this kernel does not use it"),
     ("intel_iommu=sm_off", True, "runs in scalable mode, and this kernel uses the other"),
-], ids=["no-live-update", "no-iommu", "other-mode"])
+], ids=["no-live-update", "no-kho", "no-iommu", "other-mode"])
 def test_kernel_that_cannot_take_over(start, append, scalable, why):
     """A kernel that cannot take a running device over stops before it can do harm."""
     m, owner = at_work(start, "nvme0", scalable=scalable)
