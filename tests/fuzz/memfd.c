@@ -6,6 +6,9 @@
 
 #include "arena.h"
 
+/* What a machine has room for; a list of so many has more than one page */
+#define FOLIOS 1024
+
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
 	const struct kho_vmalloc_chunk *chunk;
@@ -15,7 +18,8 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 
 	arena_fill(data, size);
 	ser = arena_peek(ARENA_BASE, sizeof(*ser));
-	why = ser ? memfd_ser_check(ser, arena_peek, arena_size) : "no head";
+	why = ser ? memfd_ser_check(ser, arena_peek, arena_size, FOLIOS) :
+		    "no head";
 	if (why)
 		return arena_refused(why);
 	if (!ser->nr_folios)
