@@ -265,7 +265,7 @@ class Machine:
         self._console_lines = []
         self._sockets = None
         self._process = None
-        self._serial = self._console = self._monitor = self._debugger = None
+        self._serial = self._console = self._monitor = None
         self._console_log = None
 
     # --- life ---
@@ -309,7 +309,7 @@ class Machine:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        for part in (self._serial, self._monitor, self._debugger, *self.wires.values()):
+        for part in (self._serial, self._monitor, *self.wires.values()):
             if part:
                 part.close()
         if self._console:
@@ -549,19 +549,9 @@ class Machine:
         return data
 
     def poke(self, address, data):
-<<<<<<< HEAD
         """Write to the machine's memory, by physical address; it has to be stopped()."""
         with self.debugger() as debugger:
             debugger.write(address, data)
-=======
-        """Write to the machine's memory, by its physical address; call it while it stands still."""
-        if not self._debugger:
-            path = f"{self._sockets}/gdb"
-            self._monitor.ask("human-monitor-command",
-                              **{"command-line": f"gdbserver unix:{path},server=on,wait=off"})
-            self._debugger = Debugger(path)
-        self._debugger.write(address, data)
->>>>>>> e7008e2aa4dabd1d4b385a2bc67a6aff65533c02
 
     def trace(self, name=None, bdf=None, since=None, until=None):
         """Return events of the trace: of a name, of an address, between two marks (or times)."""
@@ -728,43 +718,6 @@ class Monitor(Channel):
         if "error" in answer:
             raise MachineError(f"{command}: {answer['error']['desc']}")
         return answer["return"]
-
-
-class Debugger:
-    """A connection to QEMU's stub for gdb, which can write to memory; it stops the machine."""
-
-    PIECE = 1024
-
-    def __init__(self, path):
-        """Connect at a path."""
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(PATIENCE)
-        self._socket.connect(path)
-        self._ask("Qqemu.PhyMemMode:1")
-
-    def _ask(self, command):
-        """Send a packet that is answered with OK."""
-        data = command.encode()
-        self._socket.sendall(b"$%s#%02x" % (data, sum(data) % 256))
-        answer = b""
-        while not re.search(rb"\$.*#..", answer):
-            piece = self._socket.recv(self.PIECE)
-            answer += piece
-            if not piece:
-                break
-        self._socket.sendall(b"+")
-        if b"$OK#" not in answer:
-            raise MachineError(f"QEMU's stub for gdb: {command[:40]}: {answer.decode()}")
-
-    def write(self, address, data):
-        """Write to physical memory."""
-        for i in range(0, len(data), self.PIECE):
-            piece = data[i:i + self.PIECE]
-            self._ask(f"M{address + i:x},{len(piece):x}:{piece.hex()}")
-
-    def close(self):
-        """Hang up."""
-        self._socket.close()
 
 
 def _find_pci(buses, name):

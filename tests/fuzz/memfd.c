@@ -6,12 +6,9 @@
 
 #include "arena.h"
 
-<<<<<<< HEAD
-=======
 /* What a machine has room for; a list of so many has more than one page */
 #define FOLIOS 1024
 
->>>>>>> e7008e2aa4dabd1d4b385a2bc67a6aff65533c02
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
 	const struct kho_vmalloc_chunk *chunk;
@@ -21,12 +18,8 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 
 	arena_fill(data, size);
 	ser = arena_peek(ARENA_BASE, sizeof(*ser));
-<<<<<<< HEAD
-	why = ser ? memfd_ser_check(ser, arena_peek, arena_size) : "no head";
-=======
 	why = ser ? memfd_ser_check(ser, arena_peek, arena_size, FOLIOS) :
 		    "no head";
->>>>>>> e7008e2aa4dabd1d4b385a2bc67a6aff65533c02
 	if (why)
 		return arena_refused(why);
 	if (!ser->nr_folios)

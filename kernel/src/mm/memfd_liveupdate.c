@@ -113,11 +113,7 @@ struct memfd_luo_ser *memfd_liveupdate_peek(u64 data)
 {
 	struct memfd_luo_ser *ser = kho_peek(data, sizeof(*ser));
 	const char *why = ser ? memfd_ser_check(ser, kho_peek,
-<<<<<<< HEAD
-						kho_restorable_size) :
-=======
 						kho_restorable_size, max_pfn) :
->>>>>>> e7008e2aa4dabd1d4b385a2bc67a6aff65533c02
 				"it is not in preserved memory";
 
 	if (!why)

@@ -114,25 +114,17 @@ static inline const char *memfd_ser_check_chunks(struct memfd_ser_walk *walk)
  * @ser:     Its head.
  * @peek:    Where its lists come from: may be asked for the same memory again.
  * @size_of: Tells the size of its folios.
-<<<<<<< HEAD
-=======
  * @max:     How many folios there can be: the check ends, also in a chain that
  *           does not.
->>>>>>> e7008e2aa4dabd1d4b385a2bc67a6aff65533c02
  *
  * Return: NULL, or what is wrong.
  */
 static inline const char *memfd_ser_check(const struct memfd_luo_ser *ser,
-<<<<<<< HEAD
-					  kho_take_fn peek, kho_size_fn size_of)
-{
-=======
 					  kho_take_fn peek, kho_size_fn size_of,
 					  u64 max)
 {
 	u64 pages = ser->nr_folios / MEMFD_SER_FOLIOS_OF_PAGE +
 		    !!(ser->nr_folios % MEMFD_SER_FOLIOS_OF_PAGE);
->>>>>>> e7008e2aa4dabd1d4b385a2bc67a6aff65533c02
 	struct memfd_ser_walk walk = {
 		.ser = ser,
 		.peek = peek,
@@ -144,10 +136,7 @@ static inline const char *memfd_ser_check(const struct memfd_luo_ser *ser,
 		return "it has unknown flags";
 
 	if (ser->size > S64_MAX || ser->pos > S64_MAX ||
-<<<<<<< HEAD
-=======
 	    ser->nr_folios > max ||
->>>>>>> e7008e2aa4dabd1d4b385a2bc67a6aff65533c02
 	    ser->nr_folios > (ser->size + PAGE_SIZE - 1) / PAGE_SIZE)
 		return "it has an impossible size";
 
@@ -156,12 +145,8 @@ static inline const char *memfd_ser_check(const struct memfd_luo_ser *ser,
 
 	if (ser->folios.order > 18 ||
 	    ser->folios.total_pages & ((1U << ser->folios.order) - 1) ||
-<<<<<<< HEAD
-	    ser->folios.total_pages < (ser->nr_folios - 1) / MEMFD_SER_FOLIOS_OF_PAGE + 1)
-=======
 	    ser->folios.total_pages < pages ||
 	    ser->folios.total_pages >= pages + (1U << ser->folios.order))
->>>>>>> e7008e2aa4dabd1d4b385a2bc67a6aff65533c02
 		return "its list of pages has an impossible size";
 
 	return memfd_ser_check_chunks(&walk);
