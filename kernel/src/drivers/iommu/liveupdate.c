@@ -1237,12 +1237,22 @@ EXPORT_SYMBOL_GPL(iommu_liveupdate_release);
  * iommu_liveupdate_restored_domain() - A domain that was handed over
  * @index: Its place in the list.
  *
- * Context: Process context, may sleep.
+ * Its tables become this kernel's, if they are not yet: that is when they are
+ * looked at for the first time, since it takes as long as there are tables and
+ * pages that they map. Panics if they are broken: devices use them.
+ *
+ * Context: Process context, may sleep. Called for one domain once at a time.
  * Return: the domain, or NULL when none of its devices is there.
  */
 struct iommu_domain *iommu_liveupdate_restored_domain(u32 index)
 {
-	return xa_load(&iommu_liveupdate_restored, index);
+	struct iommu_domain *domain = xa_load(&iommu_liveupdate_restored, index);
+	struct pt_iommu *pt = domain ? iommupt_from_domain(domain) : NULL;
+
+	if (pt && pt->ops->restore(pt))
+		panic("iommu: live update: DMA goes on through a page table that is broken\n");
+
+	return domain;
 }
 EXPORT_SYMBOL_GPL(iommu_liveupdate_restored_domain);
 
@@ -1412,7 +1422,16 @@ EXPORT_SYMBOL_GPL(iommu_liveupdate_restore_page);
 /* How much memory at @phys, up to the end of its folio, is a device's? */
 static u64 iommu_liveupdate_kept(phys_addr_t phys)
 {
-	struct page *page;
+	struct page *page = pfn_to_online_page(PHYS_PFN(phys));
+	struct folio *folio;
+
+	if (!page)
+		return 0;
+
+	/* Of a memfd that was retrieved before, which pins it */
+	folio = page_folio(page);
+	if (folio_maybe_dma_pinned(folio))
+		return page_to_phys(folio_page(folio, 0)) + folio_size(folio) - phys;
 
 	for (unsigned int order = 0; order <= MAX_FOLIO_ORDER; order++) {
 		phys_addr_t head = ALIGN_DOWN(phys, PAGE_SIZE << order);
@@ -1421,11 +1440,6 @@ static u64 iommu_liveupdate_kept(phys_addr_t phys)
 		if (end > phys)
 			return end - phys;
 	}
-
-	/* Of a memfd that was retrieved before its device was found */
-	page = pfn_to_online_page(PHYS_PFN(phys));
-	if (page && folio_maybe_dma_pinned(page_folio(page)))
-		return PAGE_SIZE;
 
 	return 0;
 }

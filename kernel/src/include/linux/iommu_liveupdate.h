@@ -29,8 +29,7 @@ struct luo_file_set;
  * @device_preserve: Make room for the entries of @dev in the tables of @unit.
  * @device_unpreserve: Undo @device_preserve.
  * @domain_restore: Make a domain of a page table that the previous kernel
- *                  preserved, for devices behind the IOMMU of @dev, and
- *                  take its tables.
+ *                  preserved, for devices behind the IOMMU of @dev.
  * @entry_drop: Take the entry of a device that is not there any more out of the
  *              tables of @unit. With @last no other device of @unit has the same
  *              page table.

@@ -3,9 +3,11 @@
  * Page tables in a Live Update, for each format of generic_pt.
  *
  * A page table crosses as it is: its tables are preserved one by one, while the
- * device uses them. On the other side each is taken before it is read, and can
- * be taken once: so the walk ends, also in tables that lead to each other. What
- * a leaf entry maps has to be preserved, too: the device reaches it.
+ * device uses them. On the other side nothing is done to them before somebody
+ * retrieves it, or it is freed: to boot with it costs the same however much it
+ * maps. Then each table is taken before it is read, and can be taken once: so
+ * the walk ends, also in tables that lead to each other. What a leaf entry maps
+ * has to be preserved, too: the device reaches it.
  *
  * Included by iommu_pt.h.
  */
@@ -114,13 +116,17 @@ static int __restore_tables(struct pt_range *range, void *arg,
 			    unsigned int level, struct pt_table_p *table)
 {
 	struct pt_state pts = pt_init(range, level, table);
+	const bool *leaves = arg;
 	int ret = 0;
+
+	if (!*leaves && !pt_can_have_table(&pts))
+		return 0;
 
 	for_each_pt_level_entry(&pts) {
 		if (pts.type == PT_ENTRY_TABLE) {
 			ret = restore_table(pt_table_pa(&pts)) ?:
 			      pt_descend(&pts, arg, __restore_tables);
-		} else if (pts.type == PT_ENTRY_OA) {
+		} else if (pts.type == PT_ENTRY_OA && *leaves) {
 			ret = iommu_liveupdate_check_leaf(pt_entry_oa(&pts),
 							  log2_to_int(pt_entry_oa_lg2sz(&pts)));
 		}
@@ -132,14 +138,28 @@ static int __restore_tables(struct pt_range *range, void *arg,
 	return 0;
 }
 
-/* Take over a page table whose top table was handed over, if it was. */
-static int pt_liveupdate_restore(struct pt_iommu *iommu_table)
+/*
+ * Take over a page table that was handed over, if it was, and is not taken. What
+ * leaf entries map is not preserved any more when a table is freed unused.
+ */
+static int restore_tables(struct pt_iommu *iommu_table, bool leaves)
 {
 	struct pt_range range = pt_all_range(common_from_iommu(iommu_table));
 
-	if (!iommu_table->restored)
+	if (!iommu_table->restored || iommu_table->taken)
 		return 0;
+	iommu_table->taken = true;
 
 	return restore_table(virt_to_phys(range.top_table)) ?:
-	       pt_walk_range(&range, __restore_tables, NULL);
+	       pt_walk_range(&range, __restore_tables, &leaves);
+}
+
+static int NS(restore)(struct pt_iommu *iommu_table)
+{
+	return restore_tables(iommu_table, true);
+}
+
+static int pt_liveupdate_take(struct pt_iommu *iommu_table)
+{
+	return restore_tables(iommu_table, false);
 }
