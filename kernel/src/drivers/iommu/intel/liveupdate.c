@@ -656,6 +656,18 @@ bool intel_liveupdate_adopt_pasid_table(struct device_domain_info *info)
 	return true;
 }
 
+/* What the page tables of both stages have in common, but for their features. */
+static void restore_cfg(struct pt_iommu_cfg *cfg, struct intel_iommu *iommu,
+			const struct iommu_domain_ser *ser)
+{
+	cfg->hw_max_vasz_lg2 = min(12 + 9 * ser->levels, cap_mgaw(iommu->cap));
+	cfg->hw_max_oasz_lg2 = 52;
+	cfg->features = BIT(PT_FEAT_FLUSH_RANGE);
+	if (ser->flags & IOMMU_SER_DOMAIN_INCOHERENT)
+		cfg->features |= BIT(PT_FEAT_DMA_INCOHERENT);
+	cfg->restored_top = ser->top;
+}
+
 static int restore_second_stage(struct dmar_domain *domain,
 				struct intel_iommu *iommu,
 				const struct iommu_domain_ser *ser)
@@ -663,15 +675,9 @@ static int restore_second_stage(struct dmar_domain *domain,
 	struct pt_iommu_vtdss_cfg cfg = {};
 	int ret;
 
-	cfg.common.hw_max_vasz_lg2 = min(12 + 9 * ser->levels,
-					 cap_mgaw(iommu->cap));
-	cfg.common.hw_max_oasz_lg2 = 52;
-	cfg.common.features = BIT(PT_FEAT_FLUSH_RANGE);
-	if (ser->flags & IOMMU_SER_DOMAIN_INCOHERENT)
-		cfg.common.features |= BIT(PT_FEAT_DMA_INCOHERENT);
+	restore_cfg(&cfg.common, iommu, ser);
 	if (ser->flags & IOMMU_SER_DOMAIN_FORCE_COHERENCE)
 		cfg.common.features |= BIT(PT_FEAT_VTDSS_FORCE_COHERENCE);
-	cfg.common.restored_top = ser->top;
 	cfg.top_level = ser->levels - 1;
 	domain->domain.ops = &intel_ss_paging_domain_ops;
 
@@ -695,13 +701,8 @@ static int restore_first_stage(struct dmar_domain *domain,
 	struct pt_iommu_x86_64_cfg cfg = {};
 	int ret;
 
-	cfg.common.hw_max_vasz_lg2 = min(12 + 9 * ser->levels,
-					 cap_mgaw(iommu->cap));
-	cfg.common.hw_max_oasz_lg2 = 52;
-	cfg.common.features = BIT(PT_FEAT_SIGN_EXTEND) | BIT(PT_FEAT_FLUSH_RANGE);
-	if (ser->flags & IOMMU_SER_DOMAIN_INCOHERENT)
-		cfg.common.features |= BIT(PT_FEAT_DMA_INCOHERENT);
-	cfg.common.restored_top = ser->top;
+	restore_cfg(&cfg.common, iommu, ser);
+	cfg.common.features |= BIT(PT_FEAT_SIGN_EXTEND);
 	cfg.top_level = ser->levels - 1;
 	domain->domain.ops = &intel_fs_paging_domain_ops;
 
@@ -777,33 +778,35 @@ static int adopt_domain_id(struct dmar_domain *domain,
 	return ret;
 }
 
+static u64 domain_top(struct dmar_domain *domain)
+{
+	struct pt_iommu_x86_64_hw_info fs_info;
+	struct pt_iommu_vtdss_hw_info ss_info;
+
+	if (intel_domain_is_ss_paging(domain)) {
+		pt_iommu_vtdss_hw_info(&domain->sspt, &ss_info);
+		return ss_info.ssptptr;
+	}
+	pt_iommu_x86_64_hw_info(&domain->fspt, &fs_info);
+
+	return fs_info.gcr3_pt;
+}
+
 /* Does the hardware have the device attached to this restored domain? */
 static bool is_attached(struct device_domain_info *info,
 			struct dmar_domain *domain)
 {
 	struct context_entry *context;
-	u64 top;
 
 	if (!info->liveupdate || info->domain_attached ||
 	    !iommu_liveupdate_is_restored(&domain->domain))
 		return false;
 
-	if (intel_domain_is_ss_paging(domain)) {
-		struct pt_iommu_vtdss_hw_info pt_info;
-
-		pt_iommu_vtdss_hw_info(&domain->sspt, &pt_info);
-		top = pt_info.ssptptr;
-	} else {
-		struct pt_iommu_x86_64_hw_info pt_info;
-
-		pt_iommu_x86_64_hw_info(&domain->fspt, &pt_info);
-		top = pt_info.gcr3_pt;
-	}
-
 	context = iommu_context_addr(info->iommu, info->bus, info->devfn, 0);
 
 	return context && context_present(context) &&
-	       context_page_table(context, sm_supported(info->iommu)) == top;
+	       context_page_table(context, sm_supported(info->iommu)) ==
+		       domain_top(domain);
 }
 
 static int intel_liveupdate_adopt(struct dmar_domain *domain,

@@ -493,13 +493,6 @@ static int vfio_pci_liveupdate_freeze_idle(struct vfio_pci_liveupdate *lu)
 	struct vfio_pci_core_device *vdev = lu->vdev;
 	int ret;
 
-	guard(mutex)(&vdev->vdev.dev_set->lock);
-
-	ret = vfio_pci_liveupdate_check_freeze(lu) ?:
-	      vfio_pci_liveupdate_silence(lu);
-	if (ret)
-		return ret;
-
 	vfio_pci_zap_and_down_write_memory_lock(vdev);
 	vfio_pci_dma_buf_move(vdev, true);
 	ret = vfio_pci_liveupdate_quiesce(lu);
@@ -517,13 +510,6 @@ static int vfio_pci_liveupdate_freeze_running(struct vfio_pci_liveupdate *lu)
 	struct vfio_pci_core_device *vdev = lu->vdev;
 	int ret;
 
-	guard(mutex)(&vdev->vdev.dev_set->lock);
-
-	ret = vfio_pci_liveupdate_check_freeze(lu) ?:
-	      vfio_pci_liveupdate_silence(lu);
-	if (ret)
-		return ret;
-
 	ret = vfio_pci_liveupdate_reset(vdev, false);
 	if (ret) {
 		pci_err(vdev->pdev, "Freeze failed! It is being unbound or removed (%pe)\n",
@@ -533,6 +519,22 @@ static int vfio_pci_liveupdate_freeze_running(struct vfio_pci_liveupdate *lu)
 	pci_liveupdate_set_read_only(vdev->pdev, true);
 
 	return 0;
+}
+
+static int vfio_pci_liveupdate_freeze_device(struct vfio_pci_liveupdate *lu)
+{
+	int ret;
+
+	guard(mutex)(&lu->vdev->vdev.dev_set->lock);
+
+	ret = vfio_pci_liveupdate_check_freeze(lu) ?:
+	      vfio_pci_liveupdate_silence(lu);
+	if (ret)
+		return ret;
+
+	return vfio_pci_liveupdate_is_running(lu) ?
+		       vfio_pci_liveupdate_freeze_running(lu) :
+		       vfio_pci_liveupdate_freeze_idle(lu);
 }
 
 static int vfio_pci_liveupdate_freeze(struct liveupdate_file_op_args *args)
@@ -562,8 +564,7 @@ static int vfio_pci_liveupdate_freeze(struct liveupdate_file_op_args *args)
 		return ret;
 	}
 
-	ret = running ? vfio_pci_liveupdate_freeze_running(lu) :
-			vfio_pci_liveupdate_freeze_idle(lu);
+	ret = vfio_pci_liveupdate_freeze_device(lu);
 	if (ret) {
 		vfio_pci_liveupdate_give_back(lu);
 		return ret;
