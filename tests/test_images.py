@@ -60,7 +60,6 @@ def test_declaration(start):
     assert [set(line.split()[1:]) for line in needs] == [set(NEEDS)]
 
 
-@pytest.mark.core
 def test_raised_version(start):
     """A kernel with another version of one contract is refused, for what it lacks."""
     m, owner = at_work(start, "nvme0", "igb0")
@@ -72,8 +71,9 @@ def test_raised_version(start):
 
 
 @pytest.mark.parametrize(("edit", "unreadable"), [
-    (bzimage.removed, False), (bzimage.renamed, False), (bzimage.too_long, True),
-    (bzimage.too_short, True), (bzimage.unended, True),
+    (bzimage.removed, False), (bzimage.too_long, True),
+    *(pytest.param(*case, marks=pytest.mark.thorough) for case in (
+        (bzimage.renamed, False), (bzimage.too_short, True), (bzimage.unended, True))),
 ], ids=lambda value: getattr(value, "__name__", ""))
 def test_no_declaration(start, edit, unreadable):
     """A kernel that declares nothing that can be read is refused, for all of it."""
@@ -92,8 +92,9 @@ def test_kexec_load(start):
     see_as_before(owner)
 
 
-@pytest.mark.parametrize("edit", [bzimage.removed, bzimage.raised("vfio-pci-v2")],
-                         ids=["nothing", "raised"])
+@pytest.mark.parametrize("edit", [
+    bzimage.removed, pytest.param(bzimage.raised("vfio-pci-v2"), marks=pytest.mark.thorough),
+], ids=["nothing", "raised"])
 def test_idle_goes_anywhere(start, edit):
     """A device in idle mode needs nothing, nor do a memfd and an iommufd by themselves."""
     m = start(topology=SMALL)

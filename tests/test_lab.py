@@ -38,6 +38,7 @@ def test_kexec_keeps_memory(small):
         w("close", "S")
 
 
+@pytest.mark.thorough
 def test_workers(small):
     """Workers are processes of their own; one can wait while another acts, or die."""
     a, b = small.worker("a"), small.worker("b")
@@ -57,6 +58,7 @@ def test_workers(small):
         small.sh("exit 3")
 
 
+@pytest.mark.thorough
 def test_devices_and_groups(standard):
     """Devices are where the topology says; no two endpoints share an IOMMU group."""
     assert standard.bdf("nvme0") == "0000:01:00.0"
@@ -91,6 +93,7 @@ def test_nvme_in_user_space(standard):
     assert w.fails("nvme_flush", "N") == "EINVAL"
 
 
+@pytest.mark.thorough
 def test_nvme_queue_that_lasts(start):
     """A throttled drive keeps reads in flight for seconds."""
     m = start(topology=(Port(Nvme("slow", iops=20)),))
@@ -185,6 +188,7 @@ def test_accounts_see_what_is_wrong(standard):
         "first": 10, "next": 16, "good": 4, "lost": 2, "repeated": 1, "wrong": 1, "foreign": 0}
 
 
+@pytest.mark.thorough
 def test_fork(small):
     """A child does a command beside its worker; its result is there when it is joined."""
     w = small.worker("owner")
@@ -199,6 +203,7 @@ def test_fork(small):
     assert w.fails("join", "N") == "EINVAL"
 
 
+@pytest.mark.thorough
 def test_memory_pressure(small):
     """Nearly all free memory is taken, and looked at; the account says how much it was."""
     account = small.worker("press").account("mem_press", 64 << 20, 100)
@@ -206,6 +211,7 @@ def test_memory_pressure(small):
     assert account["bytes"] > account["free"] - (65 << 20) > 300 << 20
 
 
+@pytest.mark.thorough
 def test_tables(start):
     """The IOMMU's tables in memory say which devices can do DMA, in both modes of VT-d."""
     domains = {}
@@ -308,6 +314,7 @@ def test_interrupts(igb):
         w("vfio_irq_off", "D", kind)
 
 
+@pytest.mark.thorough
 def test_bus_error_is_survived(small):
     """Touching a BAR whose memory decoding is off is an error of the command."""
     w = small.worker("owner")
@@ -322,6 +329,7 @@ def test_bus_error_is_survived(small):
     assert int(w("bar_peek", "D", 0, 8, 4)) == version
 
 
+@pytest.mark.thorough
 def test_dmabuf(small):
     """A BAR can be exported as a dma-buf and mapped for devices."""
     w = small.worker("owner")
@@ -333,6 +341,7 @@ def test_dmabuf(small):
     w("ioas_unmap", "I", "A", IOVA, 4096)
 
 
+@pytest.mark.thorough
 def test_owner_killed(small):
     """A device whose owner is killed goes back to its native driver."""
     w = small.worker("owner")
@@ -345,6 +354,7 @@ def test_owner_killed(small):
     assert small.driver(bdf) == "nvme"
 
 
+@pytest.mark.thorough
 def test_group_file(small):
     """A device opens through its group's file as well."""
     bdf = small.bdf("nvme0")

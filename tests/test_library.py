@@ -373,6 +373,7 @@ def test_killed_while_taking_over(start):
     assert states(owner) == {"none"}
 
 
+@pytest.mark.thorough
 def test_bar(start):
     """A BAR that is mapped for another device is mapped again after the update."""
     m, owner = at_work(start, *BOTH, owner=RunningSet)
@@ -389,6 +390,7 @@ def test_bar(start):
     see_good_update(owner)
 
 
+@pytest.mark.thorough
 def test_idle(start):
     """Devices in idle mode are bound and attached again, to a new iommufd if need be."""
     m = start(topology=(*PAIR, Port(Igb("igb1")), Port(Nvme("nvme1"))))

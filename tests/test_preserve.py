@@ -134,6 +134,7 @@ def test_virtual_function_is_refused(start):
     owner("close", "D")
 
 
+@pytest.mark.thorough
 def test_virtual_functions_refuse_freeze(start):
     """A preserved function whose virtual functions were enabled meanwhile stops the update."""
     m = start(topology=(Port(Igb("igb0")),))
@@ -200,7 +201,6 @@ def test_session_closed(small):
     assert not small.trace("pci_cfg_write", bdf, "preserve", "closed")
 
 
-@pytest.mark.core("builtin")
 def test_owner_killed(small):
     """When the owner of device and session is killed, the device is free and works."""
     owner = Owner(small)
@@ -290,7 +290,6 @@ def test_kexec_without_image(small):
     owner.check("nvme0")
 
 
-@pytest.mark.core("builtin")
 def test_unfreeze(standard):
     """When another file's freeze fails, a frozen device comes back as after VFIO_DEVICE_RESET.
 

@@ -232,6 +232,7 @@ def test_devices_that_share(standard):
         see_good_update(owner)
 
 
+@pytest.mark.thorough
 def test_any_order_of_retrieval(start):
     """The files of a session come back in any order, and the same file if asked for twice."""
     m, owner = at_work(start, *BOTH)

@@ -279,6 +279,7 @@ def test_bar_of_an_idle_device(start):
     see_nothing_lost(owner.settle(), least=1)
 
 
+@pytest.mark.thorough
 def test_bar_of_another_device(start):
     """A page table may map the BAR of a device that is preserved in running mode, too."""
     m, owner = at_work(start, *BOTH)
@@ -326,6 +327,7 @@ def test_other_iommufd(start):
     see_good_update(owner)
 
 
+@pytest.mark.thorough
 def test_detached(start):
     """A device that is detached from its restored page table does no more DMA; that is all."""
     m, owner = at_work(start, *BOTH)
@@ -368,6 +370,7 @@ def test_never_retrieved(start, missing):
     see_good_update(owner)
 
 
+@pytest.mark.thorough
 def test_idle_neighbour(start):
     """An idle device and a running one below the same switch: only the idle one is reset."""
     m = start()

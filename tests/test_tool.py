@@ -630,6 +630,7 @@ def test_running_update(start):
     see_dma(owner)
 
 
+@pytest.mark.thorough
 def test_kernel_that_lacks_something(start):
     """A kernel that does not take a running device is refused before it is loaded."""
     m = start(topology=PAIR)
@@ -743,6 +744,7 @@ def test_without_root(small):
     assert said.code == NEEDS_ROOT and "needs root" in said.err and not loaded(m)
 
 
+@pytest.mark.thorough
 def test_switched_off(start):
     """Without live update, without KHO, without an IOMMU: each has its message."""
     m = start(topology=SMALL, append="liveupdate=off")

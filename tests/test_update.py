@@ -91,7 +91,6 @@ def test_traces(standard):
         assert not m.command_writes(bdf, "freeze", "kernel")[-1] & pci.COMMAND_MASTER
 
 
-@pytest.mark.core("builtin")
 def test_user_space_that_does_not_stop(small):
     """A process that turns bus mastering on without a pause cannot do so after freeze."""
     owner = Owner(small)
@@ -111,6 +110,7 @@ def test_user_space_that_does_not_stop(small):
     owner.take_over("nvme0")
 
 
+@pytest.mark.thorough
 def test_module_reloaded(small, kernels):
     """vfio-pci can be unloaded and loaded again, also while its device is incoming."""
     need_modules(kernels)
@@ -131,6 +131,7 @@ def test_module_reloaded(small, kernels):
     owner.take_over("nvme0")
 
 
+@pytest.mark.thorough
 def test_native_drivers_stay_away(standard):
     """Drivers that are built in and probe first do not get the device, nor by any other way."""
     m = standard
@@ -164,6 +165,7 @@ def test_module_that_comes_late(small, kernels):
     owner.finish()
 
 
+@pytest.mark.thorough
 def test_module_that_is_missing(small, kernels):
     """Without vfio-pci a file cannot be retrieved or finished; with it, later, it can."""
     need_modules(kernels)
@@ -208,7 +210,6 @@ def test_openers_wait_for_finish(small):
     other("group_device", "G", "D", bdf)
 
 
-@pytest.mark.core("builtin")
 def test_finish(small):
     """Finish is refused before retrieve, and can be repeated; tokens are what they are."""
     owner = Owner(small)
@@ -230,6 +231,7 @@ def test_finish(small):
     assert state(small, bdf) == "none"
 
 
+@pytest.mark.thorough
 def test_session_of_a_dead_owner(standard):
     """When the owner dies with files not retrieved, somebody else can retrieve the session."""
     owner, other = Owner(standard), Owner(standard, "other")
@@ -250,6 +252,7 @@ def test_session_of_a_dead_owner(standard):
     assert {state(standard, bdf) for bdf in bdfs} == {"none"}
 
 
+@pytest.mark.thorough
 def test_never_finished(small):
     """A device that was retrieved and not finished is an ordinary one after the next update."""
     owner = Owner(small)
@@ -331,6 +334,7 @@ def test_late_processor(small):
     assert m.sh("nproc") == "2"
 
 
+@pytest.mark.thorough
 def test_unconfigured_bridge(standard):
     """A bridge that arrives without bus numbers gets none, and is reported."""
     m = standard
@@ -352,6 +356,7 @@ def test_unconfigured_bridge(standard):
     assert m.sh(f"ls -d /sys/bus/pci/devices/{m.bdf('bystander')}")
 
 
+@pytest.mark.thorough
 def test_bridge_is_not_for_vfio(small):
     """A bridge above an incoming device does not become vfio-pci's, and does no harm trying."""
     owner, bdf = cross(small, "nvme0")
@@ -377,6 +382,7 @@ def test_hot_reset(small):
     assert len(small.bus_resets(port)) == 1
 
 
+@pytest.mark.thorough
 def test_closing_resets(small):
     """After finish, closing the device resets it; then a native driver can have it."""
     owner = Owner(small)
@@ -414,6 +420,7 @@ def test_removed_before_retrieve(small):
     assert small.driver(bdf) == "nvme"
 
 
+@pytest.mark.thorough
 def test_removed_and_found_again(small):
     """A device that is removed and found again by a rescan is still the incoming one."""
     owner, bdf = cross(small, "nvme0")
@@ -422,6 +429,7 @@ def test_removed_and_found_again(small):
     owner.take_over("nvme0")
 
 
+@pytest.mark.thorough
 def test_unbound_after_retrieve(small):
     """Unbinding a retrieved device waits for its session and its file, as for any open device."""
     owner, unbind = Owner(small), small.worker("unbind")
@@ -451,6 +459,7 @@ def test_unbound_before_retrieve(small):
     owner.take_over("nvme0")
 
 
+@pytest.mark.thorough
 def test_live_update_off(small):
     """A kernel that takes no live updates finds an idle device, and its native driver has it."""
     owner = Owner(small)
@@ -463,6 +472,7 @@ def test_live_update_off(small):
     assert not [event for event in small.trace("vtd_dmar_fault")]
 
 
+@pytest.mark.thorough
 def test_memory_and_device_in_one_session(start):
     """A memfd and a device cross in the same session, in any order of retrieval."""
     m = start(topology=SMALL + (Port(Igb("igb0")),))

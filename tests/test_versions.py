@@ -33,6 +33,7 @@ def version(m):
 
 # --- Linux 7.2 and 7.3 ---
 
+@pytest.mark.thorough
 @pytest.mark.cut(("modules", "scalable"))
 @pytest.mark.parametrize(("outgoing", "incoming"), [("7.2", "7.3"), ("7.3", "7.2")])
 def test_update(start, kernels, mode, outgoing, incoming):
@@ -160,6 +161,7 @@ def test_stock_running(start):
     see_good_update(owner)
 
 
+@pytest.mark.thorough
 def test_raised_idle(start):
     """Devices in idle mode are ordinary ones for a kernel that does not know this version."""
     m, owner, bdfs = idle_into(start, "raised")
@@ -182,6 +184,8 @@ def test_raised_running(start):
     m.wait_console(r"luo: Freeze failed! The next kernel does not take pci-v2\. "
                    r"Preserved files need .*pci-v2.*; it takes .*pci-v3", "refusing", timeout=5)
     allow_any_image(m)
+    # Else its native driver would wait for all commands that are in the queue.
+    m.throttle("nvme0", 0)
     m.kexec_go()
     for device in owner.devices.values():
         m.wait_console(f"drops the page table of {device.bdf[5:]}", "freeze", timeout=1)
