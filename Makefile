@@ -9,7 +9,7 @@ FLAVOURS ?= $(FLAVOURS_$(BASE))
 TESTS    ?= tests
 
 # What the tests run on: of Linux 7.3 all there is, of 7.2 one of each kind.
-FLAVOURS_7.3 := lab-a lab-b builtin debug raised stock
+FLAVOURS_7.3 := lab-a lab-b builtin debug raised stock kunit
 FLAVOURS_7.2 := lab-a
 KERNELS      := $(FLAVOURS_7.3) $(FLAVOURS_7.2:%=7.2-%)
 BUILD    := $(abspath build)

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The parsers of handover data and of boot images, in user space: what is real, and what is not.
+"""The parsers of handover data and of boot images: what is real, and what is not.
 
-tests/fuzz says how they are built, and how to let them run for longer.
+tests/fuzz says how they are built for user space, and how to let them run for longer.
 """
 
 import functools
+import re
 
 import pytest
 
-from lab import paths
+from lab import SMALL, Machine, paths
 from lab.image import building, run
 
 FUZZ = paths.ROOT / "tests" / "fuzz"
@@ -40,3 +41,15 @@ def test_fuzz(name, tmp_path):
     said = run(fuzzer(name), f"-runs={RUNS}", "-seed=1", "-max_len=2048",
                f"-artifact_prefix={tmp_path}/", tmp_path, FUZZ / "corpus" / name)
     assert f"Done {RUNS} runs" in said
+
+
+def test_kunit():
+    """In the kernel, each takes what is as it should be, and refuses by each of its rules."""
+    with Machine("test_parsers-kunit", kernel="kunit", topology=SMALL,
+                 modules=["handover_kunit"]) as m:
+        said = m.wait_console("ok 1 liveupdate-handover").string
+    assert not re.findall(r".* not ok .*", said)
+    good = dict(re.findall(r" {4}# (\w+): pass:(\d+) fail:0 skip:0 total:\2$", said, re.M))
+    assert good.keys() == {*HANDOVER, "image", "vtd_legacy", "vtd_scalable"} - {"vtd"}
+    # One at least is good, and one is refused
+    assert min(map(int, good.values())) >= 2

@@ -15,7 +15,9 @@
  */
 
 #ifdef __KERNEL__
+#include <kunit/visibility.h>
 #include <linux/errno.h>
+#include <linux/export.h>
 #include <linux/string.h>
 #else
 #include <errno.h>
@@ -204,6 +206,10 @@ int luo_bzimage_read(const void *image, size_t size, char *takes, size_t room)
 
 	return ret;
 }
+
+#ifdef __KERNEL__
+EXPORT_SYMBOL_IF_KUNIT(luo_bzimage_read);
+#endif
 
 /**
  * luo_versions_have() - Look for a version among others
