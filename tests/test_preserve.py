@@ -229,8 +229,9 @@ def test_owner_of_the_device_killed(small):
     assert state(small, bdf) == "none"
 
 
-@pytest.mark.parametrize("kinds", [("nvme0", ("INTX", "MSIX")), ("igb0", ("INTX", "MSI", "MSIX"))],
-                         ids=["nvme", "igb"])
+@pytest.mark.parametrize("kinds", [
+    pytest.param(("nvme0", ("INTX", "MSIX")), marks=pytest.mark.thorough),
+    ("igb0", ("INTX", "MSI", "MSIX"))], ids=["nvme", "igb"])
 def test_interrupts_refuse_freeze(standard, kinds):
     """An enabled interrupt of any kind stops the update; the device works on as before."""
     device, kinds = kinds

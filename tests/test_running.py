@@ -130,7 +130,7 @@ def stray(m, owner, device, iova, mark):
     return m.trace("vtd_dmar_fault", device.bdf, mark, f"{mark}-end")
 
 
-@pytest.mark.cut(("modules", "legacy"), ("modules", "scalable"))
+@pytest.mark.cut(("modules", "scalable"))
 def test_isolation(start, mode):
     """A device reaches its own memory and nothing else, in both kernels and between them."""
     m = start(topology=(*PAIR, Port(Nvme("nvme5")), Port(Nvme("nvme6"))), **MODES[mode])

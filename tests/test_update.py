@@ -272,6 +272,7 @@ def test_never_finished(small):
     owner.works("nvme0")
 
 
+@pytest.mark.thorough
 def test_never_retrieved(small):
     """A session that nobody asked for is gone after the next update, and so is its hold."""
     owner, bdf = cross(small, "nvme0")

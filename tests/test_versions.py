@@ -69,6 +69,7 @@ def test_there_and_back(start, kernels):
     see_nothing_lost(owner.settle(), least=100)
 
 
+@pytest.mark.thorough
 def test_idle(start, kernels):
     """In idle mode there and back: addresses, drivers and configuration stay, and data."""
     m = start(topology=PAIR, **between(kernels))
