@@ -608,7 +608,7 @@ def test_running_update(start):
     assert device_lines(m) == [(bdf, "outgoing", "running", "preserved", "running")]
     assert [(line["kind"].rpartition("-")[0], line["what"]) for line in ask(m, "status")["files"]] \
         == [("memfd", None), ("iommufd", None), ("vfio-pci", bdf)]
-    said = run(m, *kexec(m.next_kernel, "--append", "intel_iommu=off", "-r", "-n"))
+    said = run(m, *kexec(m.next_kernel, "--append", "intel_iommu=sm_off,off", "-r", "-n"))
     assert said.code == REFUSED and "turns off the IOMMU" in said.err
     before = m.sh("uname -r")
     m.kexec_by(f"vfio-liveupdate {' '.join(kexec(m.next_kernel, '--reuse-cmdline'))}")

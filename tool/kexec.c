@@ -68,13 +68,23 @@ static int make_cmdline(struct plan *plan)
 
 static bool turns_iommu_off(const char *cmdline)
 {
-	char value[64];
+	char value[64], *state, *word;
+	bool off = false;
 
 	if (cmdline_get(cmdline, "iommu", value, sizeof(value)) &&
 	    !strcmp(value, "off"))
 		return true;
-	return cmdline_get(cmdline, "intel_iommu", value, sizeof(value)) &&
-	       !strncmp(value, "off", 3);
+	if (!cmdline_get(cmdline, "intel_iommu", value, sizeof(value)))
+		return false;
+	/* Words with commas between them, of which the last counts */
+	for (word = strtok_r(value, ",", &state); word;
+	     word = strtok_r(NULL, ",", &state)) {
+		if (!strncmp(word, "off", 3))
+			off = true;
+		else if (!strncmp(word, "on", 2))
+			off = false;
+	}
+	return off;
 }
 
 /* --- what stands against it ------------------------------------------------- */
