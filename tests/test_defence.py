@@ -244,6 +244,7 @@ def test_kho(start):
     assert "Memory: " not in m.console_text("jump")
 
 
+@pytest.mark.thorough
 def test_kho_idle(start):
     """The same where nothing runs: the next kernel starts as if nothing was handed over."""
     m = start(topology=PAIR)

@@ -333,6 +333,7 @@ def keep(keeper, owner):
     owner("close", "S")
 
 
+@pytest.mark.thorough
 def test_killed_while_taking_over(start):
     """Processes die after each step of taking a set over: the next one goes on."""
     m, owner = at_work(start, *BOTH, owner=RunningSet)
