@@ -66,7 +66,6 @@ class Handover:
         self.luo = Record(machine, _subtree(fdt, b"LUO"), LUO)
         self.flbs = {}
         self.files = {}
-        self.lists = {}
 
     def record(self, address, fields):
         """Return a structure."""

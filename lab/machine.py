@@ -529,7 +529,7 @@ class Machine:
 
     @contextlib.contextmanager
     def debugger(self):
-        """Stop the machine for a debugger; it goes on when that is done."""
+        """Stop the machine for a debugger, which may let it go on."""
         path = f"{self._sockets}/debugger"
         self._monitor.ask("human-monitor-command",
                           **{"command-line": f"gdbserver unix:{path},server=on,wait=off"})

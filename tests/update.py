@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What tests of live updates share: a device's owner, and how to read what was done to it."""
 
+import contextlib
+
 import pytest
 
 from conftest import IGB_MEMORY, IOVA, NVME_MEMORY
-from lab import GuestError, Igb, Nvme, Port
+from lab import GuestError, Igb, MachineError, Nvme, Port
 from lab.running import Running
 
 # A drive and a network controller, each below a root port.
@@ -180,6 +182,23 @@ def see_jump_refused(m, errno):
     with pytest.raises(GuestError) as error:
         m.kexec_go()
     assert error.value.errno == errno
+
+
+def see_translation_on(m):
+    """See that translation was never off since the freeze."""
+    assert not [event for event in m.trace("vtd_dmar_enable", since="freeze")
+                if not event.fields["enable"]], "translation was turned off"
+
+
+@contextlib.contextmanager
+def panic(m, line):
+    """See that what is done within ends the machine, by a panic of one line and nothing else."""
+    m.expect_splat("Kernel panic|Call Trace|live update")
+    with pytest.raises(MachineError):
+        yield
+    m.wait_console(f"Kernel panic.*{line}", "freeze", timeout=1)
+    assert not m.splats(), m.splats()
+    see_translation_on(m)
 
 
 def allow_any_image(m):
