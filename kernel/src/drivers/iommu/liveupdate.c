@@ -286,12 +286,12 @@ static void iommu_flb_finish(struct liveupdate_flb_op_args *args)
 
 	/* Files are not finished before; so there were more than LUO was told */
 	for (u32 i = 0; i < ser->devices.count; i++) {
-		if (iommu_ser_device(ser, i)->state)
+		const struct iommu_dev_ser *entry = iommu_ser_device(ser, i);
+
+		if (entry->state)
 			panic("iommu: live update: it ends, and the DMA of %04x:%02x:%02x.%x goes on\n",
-			      iommu_ser_device(ser, i)->segment,
-			      PCI_BUS_NUM(iommu_ser_device(ser, i)->bdf),
-			      PCI_SLOT(iommu_ser_device(ser, i)->bdf),
-			      PCI_FUNC(iommu_ser_device(ser, i)->bdf));
+			      entry->segment, PCI_BUS_NUM(entry->bdf),
+			      PCI_SLOT(entry->bdf), PCI_FUNC(entry->bdf));
 	}
 
 	/* Of devices that went away, and nobody made an HWPT of it */

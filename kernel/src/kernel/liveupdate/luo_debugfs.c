@@ -26,14 +26,14 @@
 #include <linux/string_helpers.h>
 
 #include "luo_debugfs.h"
+#include "luo_image.h"
 #include "luo_internal.h"
 
 /* The versions that the next kernel has to have for a file, if any */
 static void luo_debugfs_show_needs(struct seq_file *m,
 				   struct liveupdate_file_op_args *args)
 {
-	const struct liveupdate_file_ops *ops = args->handler->ops;
-	const char *const *needs = ops->needs ? ops->needs(args) : NULL;
+	const char *const *needs = luo_image_needs(args);
 
 	if (!needs)
 		return;

@@ -93,8 +93,7 @@ static void luo_image_check_file(u64 token, const char *compatible,
 				 struct liveupdate_file_op_args *args,
 				 void *data)
 {
-	const struct liveupdate_file_ops *ops = args->handler->ops;
-	const char *const *needs = ops->needs ? ops->needs(args) : NULL;
+	const char *const *needs = luo_image_needs(args);
 	struct luo_image_check *check = data;
 
 	for (; needs && *needs; needs++) {

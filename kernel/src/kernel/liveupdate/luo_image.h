@@ -6,7 +6,18 @@
 #ifndef _LINUX_LUO_IMAGE_H
 #define _LINUX_LUO_IMAGE_H
 
+#include <linux/liveupdate.h>
+
 struct list_head;
+
+/* The versions that the next kernel has to have for a file, up to NULL, or NULL */
+static inline const char *const *
+luo_image_needs(struct liveupdate_file_op_args *args)
+{
+	const struct liveupdate_file_ops *ops = args->handler->ops;
+
+	return ops->needs ? ops->needs(args) : NULL;
+}
 
 int luo_image_check(const struct list_head *sessions);
 
