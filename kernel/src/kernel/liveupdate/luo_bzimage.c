@@ -24,6 +24,8 @@
 #include <string.h>
 #endif
 
+#include <linux/kho/abi/liveupdate_versions.h>
+
 #include "luo_bzimage.h"
 
 /* In the setup header: offsets into the image */
@@ -233,4 +235,21 @@ bool luo_versions_have(const char *versions, const char *version)
 	}
 
 	return false;
+}
+
+/**
+ * luo_versions_omit() - Does a file stay behind when its session crosses?
+ * @takes:      Versions that the next kernel takes, separated by spaces.
+ * @compatible: What the file's handler is called.
+ *
+ * A kernel without this work declares nothing. Its LUO gives up all sessions
+ * because of one file whose handler it does not have.
+ *
+ * Context: Any.
+ * Return: true if the file must not be handed over.
+ */
+bool luo_versions_omit(const char *takes, const char *compatible)
+{
+	return !*takes && (!strcmp(compatible, VFIO_PCI_LIVEUPDATE_COMPATIBLE) ||
+			   !strcmp(compatible, IOMMUFD_LIVEUPDATE_COMPATIBLE));
 }

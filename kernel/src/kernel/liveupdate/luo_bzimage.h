@@ -15,5 +15,6 @@
 
 int luo_bzimage_read(const void *image, size_t size, char *takes, size_t room);
 bool luo_versions_have(const char *versions, const char *version);
+bool luo_versions_omit(const char *takes, const char *compatible);
 
 #endif /* _LINUX_LUO_BZIMAGE_H */

@@ -20,6 +20,9 @@
  *   change any more, and before the first file is frozen. If something is missing
  *   it fails with -ENOEXEC and one line in the log. Nothing was done by then,
  *   and another image can be loaded.
+ * - A kernel that declares nothing is one without this work. Its LUO would give
+ *   up all sessions, and the memory in them, because of one file whose handler it
+ *   does not have: so files of our handlers stay behind (luo_image_omit()).
  *
  * For developers, who know that a kernel takes over what it does not declare,
  * there is the parameter luo.any_image. To set it taints the kernel.
@@ -30,11 +33,13 @@
 #include <linux/build_bug.h>
 #include <linux/cleanup.h>
 #include <linux/err.h>
+#include <linux/io.h>
 #include <linux/kexec.h>
 #include <linux/kho/abi/kexec_handover.h>
 #include <linux/kho/abi/liveupdate_versions.h>
 #include <linux/kho/abi/luo.h>
 #include <linux/kho/abi/memfd.h>
+#include <linux/kho_block.h>
 #include <linux/list.h>
 #include <linux/liveupdate.h>
 #include <linux/liveupdate_image.h>
@@ -160,4 +165,54 @@ int luo_image_check(const struct list_head *sessions)
 	       *check.takes ? check.takes : "nothing", ERR_PTR(-ENOEXEC));
 
 	return -ENOEXEC;
+}
+
+/* A block without files is one that no kernel takes. */
+static void luo_image_omit_files(struct luo_session_ser *session,
+				 const char *takes)
+{
+	struct luo_file_set_ser *set = &session->file_set_ser;
+	u64 *link = &set->files;
+
+	while (*link) {
+		struct kho_block_header_ser *block = phys_to_virt(*link);
+		struct luo_file_ser *files = (void *)(block + 1);
+		u64 kept = 0;
+
+		for (u64 i = 0; i < block->count; i++) {
+			if (luo_versions_omit(takes, files[i].compatible))
+				pr_warn("%s: token %#llx [%s] stays behind, the next kernel does not take it\n",
+					session->name, files[i].token,
+					files[i].compatible);
+			else
+				files[kept++] = files[i];
+		}
+
+		set->count -= block->count - kept;
+		block->count = kept;
+		if (kept)
+			link = &block->next;
+		else
+			*link = block->next;
+	}
+}
+
+/**
+ * luo_image_omit() - Leave behind what makes the next kernel give up all sessions
+ * @sessions: The outgoing sessions, frozen, as they are handed over.
+ *
+ * Context: As luo_image_check(), when nothing can fail any more: the files'
+ * blocks are not put together again.
+ */
+void luo_image_omit(struct kho_block_set *sessions)
+{
+	struct luo_session_ser *session;
+	struct kho_block_set_it it;
+
+	if (any_image)
+		return;
+
+	kho_block_set_it_init(&it, sessions);
+	while ((session = kho_block_set_it_read_entry(&it)))
+		luo_image_omit_files(session, kexec_image->liveupdate_takes);
 }

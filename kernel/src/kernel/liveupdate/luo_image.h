@@ -8,6 +8,7 @@
 
 #include <linux/liveupdate.h>
 
+struct kho_block_set;
 struct list_head;
 
 /* The versions that the next kernel has to have for a file, up to NULL, or NULL */
@@ -20,5 +21,6 @@ luo_image_needs(struct liveupdate_file_op_args *args)
 }
 
 int luo_image_check(const struct list_head *sessions);
+void luo_image_omit(struct kho_block_set *sessions);
 
 #endif /* _LINUX_LUO_IMAGE_H */
