@@ -678,6 +678,11 @@ def test_kernel_refuses(small):
     assert loaded(small) and state(small, bdf) == "outgoing idle"
     assert "which is loaded" in run(small, "status").out
     owner("vfio_irq_off", "Dnvme0", "MSIX")
+    unknowing = bzimage.spoil(small, bzimage.removed)
+    said = run(small, "kexec", "--kernel", unknowing, "-r", "-n")
+    assert said.code == OK and "It takes nothing." in said.out
+    assert ("session 'test', token 1: the next kernel does not take vfio-pci-v2, the file stays "
+            "behind") in said.err
     small.kexec_by(f"vfio-liveupdate {' '.join(kexec(small.next_kernel, '-r'))}")
     owner.take_over("nvme0")
 

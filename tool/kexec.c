@@ -172,6 +172,19 @@ static bool doubt_devices(const struct devices *devices)
 	return running;
 }
 
+static void doubt_files(const struct session *session, const char *takes)
+{
+	for (size_t i = 0; i < session->nr_files; i++) {
+		const struct session_file *file = &session->files[i];
+
+		if (!session->incoming && luo_versions_omit(takes, file->kind))
+			complain(
+				"warning: session '%s', token %s: the next kernel does not take "
+				"%s, the file stays behind",
+				session->name, file->token, file->kind);
+	}
+}
+
 /* Whether there is such a file at all is seen when it is loaded. */
 static void doubt_image(struct doubts *doubts, struct plan *plan,
 			const struct sessions *sessions)
@@ -179,6 +192,8 @@ static void doubt_image(struct doubts *doubts, struct plan *plan,
 	int ret = image_takes(plan->kernel, plan->takes, sizeof(plan->takes));
 
 	plan->known = sessions->known;
+	for (size_t i = 0; i < sessions->count; i++)
+		doubt_files(&sessions->all[i], plan->takes);
 	snprintf(plan->needs, sizeof(plan->needs), "%s", sessions->needs);
 	if (!versions_missing(plan->needs, plan->takes, plan->missing))
 		return;
