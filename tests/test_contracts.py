@@ -12,6 +12,8 @@ from lab import paths
 
 ABI = "linux/kho/abi"
 VERSIONS = f"{ABI}/liveupdate_versions.h"
+# Of our scripts: going on would lose work (setup/common.bash).
+REFUSED = 4
 
 
 class Layouts:
@@ -139,6 +141,14 @@ def test_try(tmp_path):
     (tmp_path / "mm/memfd_liveupdate.c").write_text("")
     assert any("is there already" in line and "memfd_liveupdate" in line
                for line in attempt(tmp_path)[1])
+
+
+def test_tree_of_another_checkout(tmp_path):
+    """A tree that belongs to another checkout is not laid anew."""
+    (tmp_path / "linux-7.3").symlink_to(paths.BUILD / "linux-7.3")
+    done = subprocess.run([paths.ROOT / "kernel/tree"], capture_output=True, text=True, check=False,
+                          env={**os.environ, "BASE": "7.3", "BUILD": str(tmp_path)})
+    assert done.returncode == REFUSED and "is a link to another checkout's tree" in done.stderr
 
 
 def test_try_nothing(tmp_path):
