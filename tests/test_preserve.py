@@ -259,6 +259,23 @@ def test_interrupts_refuse_freeze(standard, kinds):
     owner.finish()
 
 
+@pytest.mark.thorough
+def test_asleep(standard):
+    """A device that its user let sleep crosses, and is awake on the other side."""
+    owner = Owner(standard)
+    bdf, = owner.own("nvme0")
+    owner.drive("nvme0")
+    owner.write("nvme0")
+    owner.preserve("nvme0")
+    owner("vfio_sleep", "Dnvme0")
+    standard.sh(f"until grep -q D3hot /sys/bus/pci/devices/{bdf}/power_state; do sleep 0.1; done")
+    standard.kexec()
+    owner.retrieve("nvme0")
+    assert standard.sh(f"cat /sys/bus/pci/devices/{bdf}/power_state") == "D0"
+    owner.works("nvme0")
+    owner.finish()
+
+
 def test_interrupts_of_another_device(standard):
     """A device whose neighbour has an interrupt enabled is not reset for nothing."""
     owner = Owner(standard)

@@ -313,6 +313,26 @@ def test_abort_after_freeze(start):
     see_good_update(owner)
 
 
+@pytest.mark.thorough
+def test_asleep(start):
+    """A device that its user let sleep is not woken for an update, and stops it; awake, it goes."""
+    m, owner = at_work(start, "nvme0")
+    device = owner.devices["nvme0"]
+    owner.preserve()
+    owner("vfio_sleep", device.file)
+    m.kexec_load()
+    m.mark("asleep")
+    see_jump_refused(m, "EINVAL")
+    m.wait_console(f"{device.bdf}: Freeze failed! It is in a low-power state.", "asleep")
+    m.mark("refused")
+    assert not m.trace("pci_cfg_write", device.bdf, "asleep", "refused")
+    assert states(owner) == {"outgoing running"}
+    owner("vfio_wake", device.file)
+    m.kexec_go()
+    take_over(owner)
+    see_good_update(owner)
+
+
 def test_owner_crashed(start):
     """Whoever keeps the session of a dead owner keeps its devices going, interrupts or not."""
     m, owner = at_work(start, *BOTH)

@@ -469,6 +469,26 @@ static int cmd_vfio_hot_reset(const struct arg *a)
 	return sys(ioctl(a[0].o->fd, VFIO_DEVICE_PCI_HOT_RESET, &call));
 }
 
+static int set_feature(int fd, __u32 feature)
+{
+	struct vfio_device_feature call = {
+		.argsz = sizeof(call),
+		.flags = VFIO_DEVICE_FEATURE_SET | feature,
+	};
+
+	return sys(ioctl(fd, VFIO_DEVICE_FEATURE, &call));
+}
+
+static int cmd_vfio_sleep(const struct arg *a)
+{
+	return set_feature(a[0].o->fd, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY);
+}
+
+static int cmd_vfio_wake(const struct arg *a)
+{
+	return set_feature(a[0].o->fd, VFIO_DEVICE_FEATURE_LOW_POWER_EXIT);
+}
+
 /* Ask how a device can cross, and does: MODES MODE STATE REASON ERROR. */
 static int cmd_vfio_liveupdate(const struct arg *a)
 {
@@ -575,6 +595,8 @@ const struct command vfio_commands[] = {
 	{ "vfio_info", "o", cmd_vfio_info, "DEVICE" },
 	{ "vfio_reset", "o", cmd_vfio_reset, "DEVICE" },
 	{ "vfio_hot_reset", "o", cmd_vfio_hot_reset, "DEVICE" },
+	{ "vfio_sleep", "o", cmd_vfio_sleep, "DEVICE" },
+	{ "vfio_wake", "o", cmd_vfio_wake, "DEVICE" },
 	{ "vfio_liveupdate", "o", cmd_vfio_liveupdate, "DEVICE" },
 	{ "vfio_irq_on", "osn", cmd_vfio_irq_on, "DEVICE INTX|MSI|MSIX COUNT" },
 	{ "vfio_irq_off", "os", cmd_vfio_irq_off, "DEVICE INTX|MSI|MSIX" },
