@@ -181,7 +181,7 @@ def test_stock_running(start):
     m.kexec_load()
     m.mark("refusing")
     see_jump_refused(m, "ENOEXEC")
-    m.sh("sleep 1")
+    m.sh("sleep 3")
     m.mark("refused")
     assert states(owner) == {"outgoing running"}
     see_undisturbed(owner, "refusing", "refused")
