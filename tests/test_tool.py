@@ -18,8 +18,8 @@ from lab import Igb, Port, SMALL, image, paths
 from lab.image import Kernel
 from lab.running import Running
 from test_preserve import TwoFunctions
-from update import (PAIR, Owner, bridges, see_dma, see_no_faults, see_nothing_lost, see_undisturbed,
-                    state)
+from update import (PAIR, Ats, Owner, bridges, see_dma, see_no_faults, see_nothing_lost,
+                    see_undisturbed, state)
 
 OK, FAILED, USAGE, NEEDS_ROOT, REFUSED = range(5)
 COMMANDS = ("list", "check", "status", "kexec")
@@ -517,19 +517,6 @@ def kexec(kernel, *more):
     return ("kexec", "--kernel", f"/images/{kernel.flavour}/bzImage", "--initrd", INITRD, *more)
 
 
-@dataclass(frozen=True)
-class Ats:
-    """A virtio network controller that has ATS."""
-
-    name: str
-
-    def arguments(self, bus, run_of_machine):
-        """Return QEMU's arguments."""
-        del run_of_machine
-        return ["-device", f"virtio-net-pci,id={self.name},bus={bus},addr=0,ats=on,romfile=,"
-                "iommu_platform=on,disable-legacy=on"]
-
-
 MIXED = (*PAIR, Port(TwoFunctions("twin")), Port(Ats("ats0")), Port(Igb("igb1")))
 
 
@@ -607,8 +594,12 @@ def test_running_update(start):
     assert device_lines(m) == [(bdf, "outgoing", "running", "preserved", "running")]
     assert [(line["kind"].rpartition("-")[0], line["what"]) for line in ask(m, "status")["files"]] \
         == [("memfd", None), ("iommufd", None), ("vfio-pci", bdf)]
-    said = run(m, *kexec(m.next_kernel, "--append", "intel_iommu=sm_off,off", "-r", "-n"))
-    assert said.code == REFUSED and "turns off the IOMMU" in said.err
+    for words in ("intel_iommu=sm_off,off", "iommu=off iommu=pt", "iommu=pt,off",
+                  "intel_iommu=off intel_iommu=sm_on"):
+        said = run(m, *kexec(m.next_kernel, "--append", words, "-r", "-n"))
+        assert said.code == REFUSED and "turns off the IOMMU" in said.err
+    said = run(m, *kexec(m.next_kernel, "--append", "intel_iommu=off intel_iommu=on", "-r", "-n"))
+    assert said.code == OK
     before = m.sh("uname -r")
     m.kexec_by(f"vfio-liveupdate {' '.join(kexec(m.next_kernel, '--reuse-cmdline'))}")
     assert m.sh("uname -r") != before

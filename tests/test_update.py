@@ -8,15 +8,9 @@ import pytest
 
 from conftest import IOVA
 from lab import SMALL, Igb, Nvme, Port, Switch, pci
-from update import SEED, Owner, bridges, cross, load_vfio, state
+from update import SEED, Owner, bridges, cross, load_vfio, need_modules, state
 
 ALL = ("nvme0", "igb0", "nvme1", "igb1")
-
-
-def need_modules(kernels):
-    """Skip a test that loads and unloads vfio-pci where it cannot."""
-    if kernels == "builtin":
-        pytest.skip("needs vfio-pci as a module, and this kernel has it built in")
 
 
 def config_of(owner, device):

@@ -2,6 +2,7 @@
 """What tests of live updates share: a device's owner, and how to read what was done to it."""
 
 import contextlib
+from dataclasses import dataclass
 
 import pytest
 
@@ -12,6 +13,7 @@ from lab.running import Running
 # A drive and a network controller, each below a root port.
 PAIR = (Port(Nvme("nvme0")), Port(Igb("igb0")))
 SESSION = "test"
+
 # What VFIO_DEVICE_FEATURE_LIVEUPDATE says: modes, mode, state, reason, error.
 IDLE, RUNNING = 1, 2
 BOTH_MODES = IDLE | RUNNING
@@ -22,6 +24,21 @@ ANY_IMAGE = "/sys/module/luo/parameters/any_image"
 BLOCKS = 512
 LBA = 64
 SEED = 11
+
+
+@dataclass(frozen=True)
+class Ats:
+    """A virtio network controller that has ATS, or what Linux will not use of it."""
+
+    name: str
+    aligned: bool = True
+
+    def arguments(self, bus, run_of_machine):
+        """Return QEMU's arguments."""
+        del run_of_machine
+        aligned = "on" if self.aligned else "off"
+        return ["-device", f"virtio-net-pci,id={self.name},bus={bus},addr=0,ats=on,romfile=,"
+                f"iommu_platform=on,disable-legacy=on,x-ats-page-aligned={aligned}"]
 
 
 def state(m, bdf):
@@ -39,6 +56,12 @@ def bridges(m, bdf):
     """Return the addresses of the bridges above a device, topmost first."""
     path = m.sh(f"readlink -f /sys/bus/pci/devices/{bdf}").strip()
     return [part for part in path.split("/")[4:-1] if part.startswith("0000:")]
+
+
+def need_modules(kernels):
+    """Skip a test that loads and unloads vfio-pci where it cannot."""
+    if kernels == "builtin":
+        pytest.skip("needs vfio-pci as a module, and this kernel has it built in")
 
 
 def load_vfio(m):

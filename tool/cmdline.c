@@ -50,6 +50,30 @@ static void strip_quotes(const char **text, size_t *length)
 		--*length;
 }
 
+/* The next parameter that is called so; @value and @left are its value. */
+static const char *next_param(const char *word, size_t *length,
+			      const char *name, const char **value,
+			      size_t *left)
+{
+	size_t n = strlen(name);
+
+	while ((word = next_word(word, length))) {
+		*value = word;
+		*left = *length;
+		strip_quotes(value, left);
+		if (*left == 2 && begins_with(*value, *left, "--"))
+			return NULL;
+		if (!begins_with(*value, *left, name) ||
+		    (*left > n && (*value)[n] != '='))
+			continue;
+		*value += n + (*left > n);
+		*left -= n + (*left > n);
+		strip_quotes(value, left);
+		return word;
+	}
+	return NULL;
+}
+
 /**
  * cmdline_get() - find a parameter
  * @cmdline: command line
@@ -65,28 +89,34 @@ static void strip_quotes(const char **text, size_t *length)
 bool cmdline_get(const char *cmdline, const char *name, char *value,
 		 size_t size)
 {
-	size_t length = 0, n = strlen(name);
-	const char *word = cmdline;
+	const char *word = cmdline, *text;
+	size_t length = 0, left;
 	bool found = false;
 
 	value[0] = '\0';
-	while ((word = next_word(word, &length))) {
-		const char *text = word;
-		size_t left = length;
-
-		strip_quotes(&text, &left);
-		if (left == 2 && begins_with(text, left, "--"))
-			break;
-		if (!begins_with(text, left, name) ||
-		    (left > n && text[n] != '='))
-			continue;
+	while ((word = next_param(word, &length, name, &text, &left))) {
 		found = true;
-		text += n + (left > n);
-		left -= n + (left > n);
-		strip_quotes(&text, &left);
 		snprintf(value, size, "%.*s", (int)left, text);
 	}
 	return found;
+}
+
+/**
+ * cmdline_list() - get the values of a parameter each of which counts
+ * @cmdline: command line, shorter than MAX_CMDLINE
+ * @name: name of the parameter
+ * @values: where to put them all, with commas between
+ */
+void cmdline_list(const char *cmdline, const char *name,
+		  char values[MAX_CMDLINE])
+{
+	const char *word = cmdline, *text;
+	size_t length = 0, left, n = 0;
+
+	values[0] = '\0';
+	while ((word = next_param(word, &length, name, &text, &left)))
+		n += snprintf(values + n, MAX_CMDLINE - n, "%s%.*s",
+			      n ? "," : "", (int)left, text);
 }
 
 /**

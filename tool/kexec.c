@@ -66,18 +66,20 @@ static int make_cmdline(struct plan *plan)
 	return ret;
 }
 
+/* As the kernel does it: "off" anywhere in iommu=, the last word in intel_iommu= */
 static bool turns_iommu_off(const char *cmdline)
 {
-	char value[64], *state, *word;
+	char values[MAX_CMDLINE], *state, *word;
 	bool off = false;
 
-	if (cmdline_get(cmdline, "iommu", value, sizeof(value)) &&
-	    !strcmp(value, "off"))
-		return true;
-	if (!cmdline_get(cmdline, "intel_iommu", value, sizeof(value)))
-		return false;
-	/* Words with commas between them, of which the last counts */
-	for (word = strtok_r(value, ",", &state); word;
+	cmdline_list(cmdline, "iommu", values);
+	for (word = strtok_r(values, ",", &state); word;
+	     word = strtok_r(NULL, ",", &state)) {
+		if (!strncmp(word, "off", 3))
+			return true;
+	}
+	cmdline_list(cmdline, "intel_iommu", values);
+	for (word = strtok_r(values, ",", &state); word;
 	     word = strtok_r(NULL, ",", &state)) {
 		if (!strncmp(word, "off", 3))
 			off = true;

@@ -171,6 +171,8 @@ void kernel_explain_off(char *buf, size_t size);
 
 bool cmdline_get(const char *cmdline, const char *name, char *value,
 		 size_t size);
+void cmdline_list(const char *cmdline, const char *name,
+		  char values[MAX_CMDLINE]);
 bool cmdline_flag(const char *cmdline, const char *name, bool otherwise);
 int cmdline_reuse(char *buf, size_t size);
 
