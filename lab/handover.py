@@ -65,6 +65,7 @@ class Handover:
         fdt = bytes.fromhex(machine.sh("xxd -p /sys/kernel/debug/kho/out/fdt").replace("\n", ""))
         self.luo = Record(machine, _subtree(fdt, b"LUO"), LUO)
         self.flbs = {}
+        self.sessions = []
         self.files = {}
 
     def record(self, address, fields):
@@ -87,8 +88,9 @@ class Handover:
             name = self.machine.memory(entry, 48).rstrip(b"\0").decode()
             self.flbs[name.rpartition("-")[0]] = Record(self.machine, entry, FILE)
         sessions = self.luo["sessions"]
-        for i in range(self.record(sessions, LIST)["count"]):
-            session = self.record(sessions + 16 + i * SESSION_SIZE, SESSION)
+        self.sessions = [self.record(sessions + 16 + i * SESSION_SIZE, SESSION)
+                         for i in range(self.record(sessions, LIST)["count"])]
+        for session in self.sessions:
             files = session["files"]
             for j in range(self.record(files, LIST)["count"]):
                 file = self.record(files + 16 + j * FILE_SIZE, FILE)

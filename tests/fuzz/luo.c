@@ -15,7 +15,9 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	const char *why;
 
 	arena_fill(data, size);
-	why = kho_block_check(ARENA_BASE, BLOCKS, arena_peek);
+	why = kho_block_check(ARENA_BASE, BLOCKS, arena_take);
+	/* What was taken is looked at once more */
+	arena_fill(data, size);
 	if (why) {
 		arena_refused(why);
 	} else {

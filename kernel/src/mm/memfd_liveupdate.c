@@ -109,7 +109,7 @@ void memfd_liveupdate_release(struct file *file)
 }
 
 /* What was handed over, with all its lists, or NULL when it is broken */
-struct memfd_luo_ser *memfd_liveupdate_peek(u64 data)
+static struct memfd_luo_ser *memfd_liveupdate_peek(u64 data)
 {
 	struct memfd_luo_ser *ser = kho_peek(data, sizeof(*ser));
 	const char *why = ser ? memfd_ser_check(ser, kho_peek,
@@ -122,6 +122,14 @@ struct memfd_luo_ser *memfd_liveupdate_peek(u64 data)
 	pr_err("handover data of a memfd is broken, its memory is lost: %s\n", why);
 
 	return NULL;
+}
+
+/* The same, to be freed with kho_taken_free() */
+struct memfd_luo_ser *memfd_liveupdate_take(u64 data)
+{
+	struct memfd_luo_ser *ser = memfd_liveupdate_peek(data);
+
+	return ser ? kho_take(data, sizeof(*ser)) : NULL;
 }
 
 /*

@@ -21,7 +21,7 @@ int memfd_liveupdate_mark_dma(const struct luo_file_set *files,
 void memfd_liveupdate_pin_folio(struct folio *folio);
 void memfd_liveupdate_hold(struct file *file);
 void memfd_liveupdate_release(struct file *file);
-struct memfd_luo_ser *memfd_liveupdate_peek(u64 data);
+struct memfd_luo_ser *memfd_liveupdate_take(u64 data);
 bool memfd_liveupdate_can_finish(struct liveupdate_file_op_args *args);
 
 static inline bool memfd_liveupdate_is_dma(const struct memfd_luo_ser *ser)

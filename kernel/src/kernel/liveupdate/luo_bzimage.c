@@ -238,18 +238,25 @@ bool luo_versions_have(const char *versions, const char *version)
 }
 
 /**
- * luo_versions_omit() - Does a file stay behind when its session crosses?
+ * luo_versions_omit() - Does a file, or a shared object, stay behind?
  * @takes:      Versions that the next kernel takes, separated by spaces.
- * @compatible: What the file's handler is called.
+ * @compatible: What its handler is called.
  *
- * A kernel without this work declares nothing. Its LUO gives up all sessions
- * because of one file whose handler it does not have.
+ * A session with a file whose handler the next kernel does not have can never be
+ * finished there, and the LUO of a kernel without this work gives up all sessions
+ * because of it. Nobody asks for shared objects without the files of devices.
  *
  * Context: Any.
- * Return: true if the file must not be handed over.
+ * Return: true if it must not be handed over.
  */
 bool luo_versions_omit(const char *takes, const char *compatible)
 {
-	return !*takes && (!strcmp(compatible, VFIO_PCI_LIVEUPDATE_COMPATIBLE) ||
-			   !strcmp(compatible, IOMMUFD_LIVEUPDATE_COMPATIBLE));
+	if (!strcmp(compatible, PCI_LIVEUPDATE_COMPATIBLE) ||
+	    !strcmp(compatible, IOMMU_LIVEUPDATE_COMPATIBLE))
+		compatible = VFIO_PCI_LIVEUPDATE_COMPATIBLE;
+	else if (strcmp(compatible, VFIO_PCI_LIVEUPDATE_COMPATIBLE) &&
+		 strcmp(compatible, IOMMUFD_LIVEUPDATE_COMPATIBLE))
+		return false;
+
+	return !luo_versions_have(takes, compatible);
 }

@@ -29,6 +29,14 @@
 #include "luo_image.h"
 #include "luo_internal.h"
 
+/* What user space or the previous kernel has made up, in one line */
+static void luo_debugfs_show_text(struct seq_file *m, const char *text,
+				  const char *special)
+{
+	seq_escape_str(m, *text ? text : "-",
+		       ESCAPE_OCTAL | ESCAPE_NAP | ESCAPE_APPEND, special);
+}
+
 /* The versions that the next kernel has to have for a file, if any */
 static void luo_debugfs_show_needs(struct seq_file *m,
 				   struct liveupdate_file_op_args *args)
@@ -61,7 +69,8 @@ static void luo_debugfs_show_file(u64 token, const char *compatible,
 	else
 		seq_puts(m, outgoing ? "preserved" : "retrieved");
 
-	seq_printf(m, " %s", fh ? fh->compatible : compatible);
+	seq_putc(m, ' ');
+	luo_debugfs_show_text(m, fh ? fh->compatible : compatible, "\\ ");
 	if (fh && fh->ops->describe) {
 		seq_putc(m, ' ');
 		fh->ops->describe(args, m);
@@ -91,8 +100,7 @@ void luo_debugfs_show_session(struct seq_file *m, struct luo_session *session,
 
 	seq_printf(m, "session %s %s ", incoming ? "incoming" : "outgoing",
 		   state);
-	seq_escape_str(m, session->name,
-		       ESCAPE_OCTAL | ESCAPE_NAP | ESCAPE_APPEND, "\\");
+	luo_debugfs_show_text(m, session->name, "\\");
 	seq_putc(m, '\n');
 	luo_file_for_each(&session->file_set, luo_debugfs_show_file, m);
 }

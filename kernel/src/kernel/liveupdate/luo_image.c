@@ -20,9 +20,10 @@
  *   change any more, and before the first file is frozen. If something is missing
  *   it fails with -ENOEXEC and one line in the log. Nothing was done by then,
  *   and another image can be loaded.
- * - A kernel that declares nothing is one without this work. Its LUO would give
- *   up all sessions, and the memory in them, because of one file whose handler it
- *   does not have: so files of our handlers stay behind (luo_image_omit()).
+ * - A kernel that does not have a file's handler can never finish the session, and
+ *   one without this work gives up all sessions, and the memory in them, because of
+ *   such a file. So files at rest that the image does not declare stay behind, and
+ *   with those of devices the objects that they share (luo_image_omits()).
  *
  * For developers, who know that a kernel takes over what it does not declare,
  * there is the parameter luo.any_image. To set it taints the kernel.
@@ -167,9 +168,21 @@ int luo_image_check(const struct list_head *sessions)
 	return -ENOEXEC;
 }
 
+/**
+ * luo_image_omits() - Does the next kernel get what a handler has preserved?
+ * @compatible: What the handler of files, or of a shared object, is called.
+ *
+ * Context: As luo_image_check().
+ * Return: true if it must not be handed over.
+ */
+bool luo_image_omits(const char *compatible)
+{
+	return !any_image &&
+	       luo_versions_omit(kexec_image->liveupdate_takes, compatible);
+}
+
 /* A block without files is one that no kernel takes. */
-static void luo_image_omit_files(struct luo_session_ser *session,
-				 const char *takes)
+static void luo_image_omit_files(struct luo_session_ser *session)
 {
 	struct luo_file_set_ser *set = &session->file_set_ser;
 	u64 *link = &set->files;
@@ -180,7 +193,7 @@ static void luo_image_omit_files(struct luo_session_ser *session,
 		u64 kept = 0;
 
 		for (u64 i = 0; i < block->count; i++) {
-			if (luo_versions_omit(takes, files[i].compatible))
+			if (luo_image_omits(files[i].compatible))
 				pr_warn("%s: token %#llx [%s] stays behind, the next kernel does not take it\n",
 					session->name, files[i].token,
 					files[i].compatible);
@@ -198,7 +211,7 @@ static void luo_image_omit_files(struct luo_session_ser *session,
 }
 
 /**
- * luo_image_omit() - Leave behind what makes the next kernel give up all sessions
+ * luo_image_omit() - Leave the files behind that the next kernel does not take
  * @sessions: The outgoing sessions, frozen, as they are handed over.
  *
  * Context: As luo_image_check(), when nothing can fail any more: the files'
@@ -209,10 +222,7 @@ void luo_image_omit(struct kho_block_set *sessions)
 	struct luo_session_ser *session;
 	struct kho_block_set_it it;
 
-	if (any_image)
-		return;
-
 	kho_block_set_it_init(&it, sessions);
 	while ((session = kho_block_set_it_read_entry(&it)))
-		luo_image_omit_files(session, kexec_image->liveupdate_takes);
+		luo_image_omit_files(session);
 }

@@ -21,6 +21,7 @@ luo_image_needs(struct liveupdate_file_op_args *args)
 }
 
 int luo_image_check(const struct list_head *sessions);
+bool luo_image_omits(const char *compatible);
 void luo_image_omit(struct kho_block_set *sessions);
 
 #endif /* _LINUX_LUO_IMAGE_H */

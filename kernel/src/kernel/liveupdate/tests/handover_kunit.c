@@ -617,7 +617,7 @@ static const struct left_case iommufd_cases[] = {
 
 LEFT_TEST(iommufd)
 
-/* --- memfd: four pages, which are a folio of one, a hole, and a folio of two ----- */
+/* --- memfd of a device: four pages, which are two folios of one, and one of two -- */
 
 /* As many folios as there can be */
 #define MAX_FOLIOS	8
@@ -628,7 +628,9 @@ struct memfd_left {
 	/* Page frame number and flags, then the index: those are bit fields */
 	u64 folios[2 * MAX_FOLIOS] OWN_PAGE;
 	u8 small[PAGE_SIZE] OWN_PAGE;
+	u8 other[PAGE_SIZE] OWN_PAGE;
 	u8 big[2 * PAGE_SIZE] OWN_PAGE;
+	struct kho_vmalloc_chunk last OWN_PAGE;
 };
 
 #undef LEFT
@@ -651,6 +653,8 @@ static void memfd_make(void *memory)
 	};
 	left->chunk.phys[0] = PHYS(LEFT, folios);
 	left->folios[0] = PFN(small) | (u64)MEMFD_SER_ALL_FOLIO_FLAGS << 52;
+	left->folios[2] = PFN(other);
+	left->folios[3] = 1;
 	left->folios[4] = PFN(big);
 	left->folios[5] = 2;
 }
@@ -672,7 +676,13 @@ static const char *memfd_check(void *memory)
 
 static const struct left_case memfd_cases[] = {
 	GOOD,
-	CASE2(NULL, head.nr_folios, 0, head.folios.first.phys, 0),
+	CASE2(NULL, head.nr_folios, 0, head.flags, 0),
+	CASE2(NULL, head.nr_folios, 0, head.size, 0),
+	CASE2(NULL, folios[2], 0, head.flags, 0),
+	CASE("memory of a device has a hole", folios[2], 0),
+	CASE("memory of a device has a hole", head.nr_folios, 0),
+	CASE("memory of a device has a hole", head.nr_folios, 2),
+	CASE("memory of a device has a hole", folios[3], 2),
 	CASE("it has unknown flags", head.flags, 2),
 	CASE("it has an impossible size", head.size, 1ULL << 63),
 	CASE("it has an impossible size", head.pos, 1ULL << 63),
@@ -687,7 +697,9 @@ static const struct left_case memfd_cases[] = {
 	CASE2("its list of pages has an impossible size",
 	      head.folios.order, 19, head.folios.total_pages, 1 << 19),
 	CASE("its list of pages is broken", head.folios.first.phys, 1),
-	CASE("its list of pages is broken", chunk.phys[0], 0),
+	CASE2("its list of pages is broken",
+	      chunk.phys[0], 0, chunk.hdr.next.phys, PHYS(LEFT, last)),
+	CASE("its list of pages is too short", chunk.phys[0], 0),
 	CASE("its list of pages is broken", chunk.hdr.next.phys, 1),
 	CASE("its list of pages is not in preserved memory", chunk.phys[0], 1),
 	CASE("its list of pages does not end", chunk.phys[1], PHYS(LEFT, folios)),
@@ -702,6 +714,30 @@ static const struct left_case memfd_cases[] = {
 };
 
 LEFT_TEST(memfd)
+
+/* A chunk that is full has another behind it, also when there is nothing more. */
+static void memfd_full_chunk(struct kunit *test)
+{
+	LEFT *left = ((struct left *)test->priv)->memory;
+	u64 folios = MEMFD_SER_FOLIOS_OF_PAGE * KHO_VMALLOC_SIZE;
+
+	left->head = (struct memfd_luo_ser) {
+		.size = folios * PAGE_SIZE,
+		.nr_folios = folios,
+		.folios = {
+			.first.phys = PHYS(LEFT, chunk),
+			.total_pages = KHO_VMALLOC_SIZE,
+		},
+	};
+	left->chunk.hdr.next.phys = PHYS(LEFT, last);
+	/* Of holes, as it is in a page of zeroes */
+	for (int i = 0; i < KHO_VMALLOC_SIZE; i++)
+		left->chunk.phys[i] = PHYS(LEFT, folios);
+
+	KUNIT_EXPECT_STREQ(test, memfd_ser_check(&left->head, left_peek,
+						 memfd_size_of, folios) ?: "good",
+			   "good");
+}
 
 /* --- LUO: two blocks that go together, and the list of shared objects ------------ */
 
@@ -732,7 +768,7 @@ static const char *luo_check(void *memory)
 {
 	LEFT *left = memory;
 
-	return kho_block_check(PHYS(LEFT, first), 2, left_peek) ?:
+	return kho_block_check(PHYS(LEFT, first), 2, left_take) ?:
 	       luo_flb_check(&left->header,
 			     sizeof(left->header) + sizeof(left->list));
 }
@@ -741,7 +777,8 @@ static const struct left_case luo_cases[] = {
 	GOOD,
 	CASE(NULL, header.count, 3),
 	CASE("a block is not in preserved memory", second.next, 1),
-	CASE("a chain of blocks does not end", second.next, PHYS(LEFT, first)),
+	CASE("a block is not in preserved memory", second.next, PHYS(LEFT, first)),
+	CASE("a chain of blocks does not end", second.next, PHYS(LEFT, header)),
 	CASE("there are too many shared objects", header.count, 4),
 	CASE("a shared object's name is broken", list[1].name, 'x'),
 	CASE("a shared object has an impossible number of files",
@@ -906,6 +943,7 @@ static struct kunit_case handover_cases[] = {
 	KUNIT_CASE_PARAM(vtd_scalable, vtd_scalable_case_gen_params),
 	KUNIT_CASE_PARAM(iommufd, iommufd_case_gen_params),
 	KUNIT_CASE_PARAM(memfd, memfd_case_gen_params),
+	KUNIT_CASE(memfd_full_chunk),
 	KUNIT_CASE_PARAM(luo, luo_case_gen_params),
 	KUNIT_CASE_PARAM(image, image_case_gen_params),
 	{}

@@ -11,16 +11,16 @@
  * kho_block_check() - Check the chain of a set of blocks
  * @phys: Physical address of the first block.
  * @max:  How many there may be.
- * @peek: Where they come from: may be asked for the same memory again.
+ * @take: Where they come from: each is taken once, whatever else names it.
  *
  * Return: NULL, or what is wrong.
  */
-static inline const char *kho_block_check(u64 phys, u64 max, kho_take_fn peek)
+static inline const char *kho_block_check(u64 phys, u64 max, kho_take_fn take)
 {
 	while (phys) {
 		const struct kho_block_header_ser *block;
 
-		block = peek(phys, KHO_BLOCK_SIZE);
+		block = take(phys, KHO_BLOCK_SIZE);
 		if (!block)
 			return "a block is not in preserved memory";
 		if (!max--)

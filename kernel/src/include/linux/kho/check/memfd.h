@@ -40,11 +40,12 @@ struct memfd_ser_walk {
 static inline const char *memfd_ser_check_folio(struct memfd_ser_walk *walk,
 						const struct memfd_luo_folio_ser *folio)
 {
+	bool dma = walk->ser->flags & MEMFD_LUO_FLAG_DMA;
 	u64 pages;
 
-	/* A hole */
+	/* A hole, which a device's memory has not: all of it was pinned */
 	if (!folio->pfn)
-		return NULL;
+		return dma ? "memory of a device has a hole" : NULL;
 
 	pages = walk->size_of((phys_addr_t)folio->pfn * PAGE_SIZE) / PAGE_SIZE;
 	if (!pages)
@@ -57,6 +58,9 @@ static inline const char *memfd_ser_check_folio(struct memfd_ser_walk *walk,
 	if (folio->index < walk->index || folio->index % pages ||
 	    folio->index >= (walk->ser->size + PAGE_SIZE - 1) / PAGE_SIZE)
 		return "a page is at an impossible place in the file";
+
+	if (dma && folio->index != walk->index)
+		return "memory of a device has a hole";
 
 	walk->index = folio->index + pages;
 
@@ -94,7 +98,8 @@ static inline const char *memfd_ser_check_chunks(struct memfd_ser_walk *walk)
 		const struct kho_vmalloc_chunk *chunk;
 
 		chunk = walk->peek(phys, sizeof(*chunk));
-		if (!chunk || !chunk->phys[0])
+		/* Linux begins another when one is full, if anything follows or not */
+		if (!chunk || (!chunk->phys[0] && chunk->hdr.next.phys))
 			return "its list of pages is broken";
 		for (u32 i = 0; i < KHO_VMALLOC_SIZE && chunk->phys[i] && !why; i++) {
 			if (!runs--)
@@ -123,6 +128,7 @@ static inline const char *memfd_ser_check(const struct memfd_luo_ser *ser,
 					  kho_take_fn peek, kho_size_fn size_of,
 					  u64 max)
 {
+	u64 size = (ser->size + PAGE_SIZE - 1) / PAGE_SIZE;
 	u64 pages = ser->nr_folios / MEMFD_SER_FOLIOS_OF_PAGE +
 		    !!(ser->nr_folios % MEMFD_SER_FOLIOS_OF_PAGE);
 	struct memfd_ser_walk walk = {
@@ -131,17 +137,19 @@ static inline const char *memfd_ser_check(const struct memfd_luo_ser *ser,
 		.size_of = size_of,
 		.left = ser->nr_folios,
 	};
+	const char *why;
 
 	if (ser->flags & ~MEMFD_LUO_FLAG_DMA)
 		return "it has unknown flags";
 
 	if (ser->size > S64_MAX || ser->pos > S64_MAX ||
 	    ser->nr_folios > max ||
-	    ser->nr_folios > (ser->size + PAGE_SIZE - 1) / PAGE_SIZE)
+	    ser->nr_folios > size)
 		return "it has an impossible size";
 
 	if (!ser->nr_folios)
-		return NULL;
+		return size && ser->flags & MEMFD_LUO_FLAG_DMA ?
+		       "memory of a device has a hole" : NULL;
 
 	if (ser->folios.order > 18 ||
 	    ser->folios.total_pages & ((1U << ser->folios.order) - 1) ||
@@ -149,7 +157,11 @@ static inline const char *memfd_ser_check(const struct memfd_luo_ser *ser,
 	    ser->folios.total_pages >= pages + (1U << ser->folios.order))
 		return "its list of pages has an impossible size";
 
-	return memfd_ser_check_chunks(&walk);
+	why = memfd_ser_check_chunks(&walk);
+	if (!why && ser->flags & MEMFD_LUO_FLAG_DMA && walk.index < size)
+		why = "memory of a device has a hole";
+
+	return why;
 }
 
 #endif /* _LINUX_KHO_CHECK_MEMFD_H */
