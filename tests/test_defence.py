@@ -8,11 +8,11 @@ and never a moment in which translation is off.
 
 import pytest
 
-from lab import vtd
+from lab import Igb, Nvme, Port, Switch, pci, vtd
 from lab.handover import ADDRESS, IOMMUFD, MEMFD, VFIO, Handover
-from lab.running import IOMMUFD_TOKEN
-from update import (PAIR, SESSION, Owner, at_work, load_vfio, panic, see_good_update, see_no_faults,
-                    see_translation_on, see_undisturbed, state, states, take_over)
+from lab.running import IOMMUFD_TOKEN, Running
+from update import (PAIR, SESSION, Owner, at_work, load_vfio, need_modules, panic, see_good_update,
+                    see_no_faults, see_translation_on, see_undisturbed, state, states, take_over)
 
 BOTH = ("nvme0", "igb0")
 # Above all memory of the machines, and in memory that belongs to nobody.
@@ -131,7 +131,7 @@ STOPS = {
     "context-unpreserved": (context_to(UNUSED), BROKEN + "a context table", None),
     "context-loop": (context_to("root"), BROKEN + "a context table", None),
     "session-loop": (chain_loop, "The incoming tree failed to initialize properly",
-                     "a chain of blocks does not end"),
+                     "a block is not in preserved memory"),
 }
 # Those that make test does; the others only differ in which check finds them.
 CORE = ("list-nowhere", "other-table", "context-unpreserved")
@@ -269,12 +269,106 @@ def test_blocked(start, name):
     change, line = BLOCKED[name]
     handover = Handover(m)
     entry = vtd.Tables(m).entry(owner.devices["igb0"].bdf)
-    m.kexec(look=lambda: change(handover.read()))
+    # Where an IOMMU lets native drivers' devices do what they want, the device would go on.
+    m.kexec(append="iommu=pt", look=lambda: change(handover.read()))
     m.wait_console(f"live update: .*{line}", "freeze", timeout=1)
     m.wait_console("drops the page table of", "freeze", timeout=1)
-    assert vtd.Tables(m).entry(owner.devices["igb0"].bdf) != entry
+    see_stopped(owner, entry)
     assert states(owner) == {"none"}
+
+
+def see_stopped(owner, entry, name="igb0"):
+    """See that a device lost its page table, after its bus mastering had been turned off."""
+    m, bdf = owner.machine, owner.devices[name].bdf
+    assert vtd.Tables(m).entry(bdf) != entry
+    assert any(not value & pci.COMMAND_MASTER for value in m.command_writes(bdf, "jump"))
     see_translation_on(m)
+
+
+def test_blocked_below_a_switch(start):
+    """A port has no page table of a device that it forwards for, and that is not known again."""
+    m = start(topology=(Port(Nvme("nvme0")), Port(Switch("switch", Igb("igb0")))))
+    owner = Running(m)
+    owner.open("igb0")
+    owner.start()
+    owner.preserve()
+    device = owner.devices["igb0"]
+    group = f"/sys/bus/pci/devices/{device.bdf}/iommu_group"
+    assert len(m.sh(f"ls {group}/devices").split()) > 1
+    handover = Handover(m)
+    entry = vtd.Tables(m).entry(device.bdf)
+    change, line = BLOCKED["other-device"]
+    m.kexec(look=lambda: change(handover.read()))
+    m.wait_console(line, "freeze", timeout=1)
+    see_stopped(owner, entry)
+    assert states(owner) == {"none"}
+    owner("session_retrieve", "S", owner.session)
+    assert owner.fails("retrieve", "S", device.tokens[0], device.file) == "ENODEV"
+    owner("retrieve", "S", IOMMUFD_TOKEN, "I")
+    owner("retrieve", "S", device.tokens[1], device.memory)
+    owner.finish()
+    # All members of the group have a native driver's page table now, whatever that is.
+    assert m.driver(device.bdf) == "igb"
+
+
+@pytest.mark.thorough
+def test_no_entry(start):
+    """A page table that the hardware does not have for a device is not given to it."""
+    m, owner = at_work(start, "igb0")
+    owner.preserve()
+    handover = Handover(m)
+    bdf = owner.devices["igb0"].bdf
+    entry = vtd.Tables(m).entry(bdf)
+    m.kexec(look=lambda: handover.poke(handover.read().context(), 0, 0))
+    see_stopped(owner, entry)
+    owner.retrieve(bind=False)
+    owner.finish()
+    assert states(owner) == {"none"}
+
+
+@pytest.mark.thorough
+def test_one_page_of_two(start):
+    """Two files with one page of data: the first has it, and it is freed once."""
+    m = start(topology=PAIR)
+    owner = Owner(m)
+    owner.own(*BOTH)
+    owner.drive("nvme0")
+    owner.write("nvme0")
+    owner.preserve(*BOTH)
+    handover = Handover(m)
+
+    def change(h):
+        h.read()
+        h.files[2]["data"] = h.files[1]["data"]
+
+    m.kexec(look=lambda: change(handover))
+    load_vfio(m)
+    owner("session_retrieve", "S", SESSION)
+    owner("retrieve", "S", 1, "Dnvme0")
+    assert owner.fails("retrieve", "S", 2, "Digb0") == "EINVAL"
+    owner.attach("nvme0")
+    owner.finish()
+    owner.works("nvme0")
+
+
+@pytest.mark.thorough
+def test_one_chain_of_two(start):
+    """Two sessions with one chain of files: nothing of that is believed, and nothing freed."""
+    m = start(topology=PAIR)
+    owner = Owner(m)
+    for name in ("one", "two"):
+        owner("session_create", name, name)
+        owner("memfd", f"M{name}", "4k")
+        owner("preserve", name, 1, f"M{name}")
+    handover = Handover(m)
+
+    def change(h):
+        first, second = h.read().sessions
+        second["files"] = first["files"]
+
+    m.kexec(look=lambda: change(handover))
+    assert owner.fails("session_retrieve", "one", "one") == "EIO"
+    m.wait_console("Block set is corrupted: a block is not in preserved memory", "jump", timeout=1)
 
 
 def test_files(start):
@@ -325,8 +419,9 @@ def test_idle(start, flb, error):
     assert state(m, m.bdf("nvme0")) == "none"
 
 
-def test_no_driver(start):
+def test_no_driver(start, kernels):
     """The next kernel comes without vfio-pci: the device runs on, until the module is there."""
+    need_modules(kernels)
     m, owner = at_work(start, "nvme0")
     owner.preserve()
     m.kexec()

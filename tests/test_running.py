@@ -5,6 +5,7 @@ import pytest
 
 from conftest import MODES
 from lab import Igb, Nvme, Port, pci, vtd
+from lab.handover import VFIO, Handover
 from lab.running import BLOCKS_OF_COMMAND, SEED, Running, RunningSet
 from update import (BOTH_MODES, INCOMING, OUTGOING, PAIR, REASON_NONE, RUNNING, Owner, at_work,
                     bridge_states, feature, see_busy, see_dma, see_good_update, see_jump_refused,
@@ -230,6 +231,55 @@ def test_devices_that_share(standard):
     m.mark("retrieved")
     for owner in (pair, single):
         see_good_update(owner)
+
+
+@pytest.mark.thorough
+def test_one_that_shares_is_missing(start):
+    """Of two devices in one page table one is not there: its domain ID is given away by nobody."""
+    m = start(topology=PAIR)
+    owner = Running(m)
+    owner.open(*BOTH, shared=True)
+    owner.start()
+    owner.preserve()
+    handover = Handover(m)
+
+    def move(h):
+        # As if it were in another place now.
+        h.read()
+        place = h.context(1)
+        h.poke(place + 8 * 16, *h.words(place, 2))
+        h.poke(place, 0, 0)
+        moved = h.device(1)["bdf"]
+        records = [h.device(1), h.file(owner.devices["igb0"].tokens[0], VFIO)]
+        records += [entry for entry in h.pci_devices() if entry["bdf"] == moved]
+        for record in records:
+            record["bdf"] = moved + 8
+
+    m.kexec(look=lambda: move(handover))
+    missing = owner.devices.pop("igb0")
+    m.wait_console("was preserved and is not there", "jump", timeout=1)
+    owner.retrieve()
+    assert owner.fails("retrieve", "S", missing.tokens[0], missing.file) == "ENODEV"
+    owner("retrieve", "S", missing.tokens[1], missing.memory)
+    owner.handover()
+    own = vtd.Tables(m).entry(owner.devices["nvme0"].bdf)
+    owner.finish()
+    m.wait_console(f"drops the page table of {moved_away(missing.bdf)}", "jump", timeout=1)
+    # A device that comes later is not in the way of the others.
+    m.bind_vfio(missing.bdf)
+    owner("vfio_open", missing.file, missing.bdf)
+    owner("vfio_bind", missing.file, "I")
+    owner("hwpt_alloc", "I", missing.file, "A", "Hlater")
+    owner("vfio_attach", missing.file, "Hlater")
+    tables = vtd.Tables(m)
+    assert tables.entry(owner.devices["nvme0"].bdf) == own
+    assert tables.entry(missing.bdf).domain != own.domain
+    see_nothing_lost(owner.settle())
+
+
+def moved_away(bdf):
+    """Return the address of a device that is in the next place, without its domain."""
+    return bdf[5:].replace("00.0", "01.0")
 
 
 @pytest.mark.thorough

@@ -5,7 +5,7 @@ import pytest
 
 from lab import Igb, Nvme, Port, STANDARD, Switch, pci
 from lab.running import BLOCKS_OF_COMMAND, IOMMUFD_TOKEN, SEED, Running
-from update import (PAIR, bridges, load_vfio, see_good_update, see_jump_refused, see_no_faults,
+from update import (PAIR, Ats, bridges, load_vfio, see_good_update, see_jump_refused, see_no_faults,
                     see_undisturbed, state, states, take_over)
 
 ALL = ("nvme0", "igb0", "nvme1", "igb1")
@@ -235,6 +235,24 @@ def see_ordinary(m, bdf):
     place = f"/sys/bus/pci/devices/{bdf}/nvme/nvme*/nvme*n1"
     m.sh(f"until [ -e {place} ]; do sleep 0.1; done;"
          f"dd if=/dev/$(basename {place}) of=/dev/null bs=64k count=4")
+
+
+@pytest.mark.thorough
+def test_ats_that_is_not_used(start):
+    """A device whose ATS Linux leaves off goes along, without what its entry has for ATS."""
+    m = start(topology=(Port(Ats("ats0", aligned=False)), Port(Nvme("nvme0"))), device_iotlb=True)
+    owner = Running(m)
+    owner.open("ats0")
+    owner.preserve(memory=False)
+    assert states(owner) == {"outgoing running"}
+    m.kexec()
+    device = owner.devices["ats0"]
+    owner.retrieve(("iommufd", "devices"), bind=False)
+    for words in (("vfio_bind", device.file, "I"), ("ioas", "I", "A"),
+                  ("hwpt_alloc", "I", device.file, "A", "H"), ("vfio_attach", device.file, "H")):
+        owner(*words)
+    owner.finish()
+    assert states(owner) == {"none"}
 
 
 @pytest.mark.thorough

@@ -6,10 +6,10 @@ import errno
 import pytest
 
 from conftest import IOVA
-from lab import GuestError, vtd
+from lab import GuestError, Nvme, Port, vtd
 from lab.running import IOMMUFD_TOKEN, Running
-from update import (PAIR, Owner, at_work, load_vfio, panic, see_good_update, see_nothing_lost,
-                    see_undisturbed, state, states, take_over)
+from update import (PAIR, Owner, at_work, load_vfio, panic, see_dma, see_good_update,
+                    see_jump_refused, see_nothing_lost, see_undisturbed, state, states, take_over)
 
 BOTH = ("nvme0", "igb0")
 IGB_STATISTICS = 0x4000
@@ -300,6 +300,34 @@ def test_bar_of_another_device(start):
     owner.finish()
     see_nothing_lost(owner.settle())
     see_undisturbed(owner, "freeze", "retrieved")
+
+
+@pytest.mark.thorough
+def test_bar_taken_away_while_freezing(start):
+    """A BAR goes out of a page table after its iommufd was frozen, and before its own device is."""
+    m = start(topology=(*PAIR, Port(Nvme("nvme1"))))
+    owner = Running(m)
+    owner.open(*BOTH)
+    owner.start()
+    map_bar(owner)
+    idle = m.bdf("nvme1")
+    m.bind_vfio(idle)
+    owner.worker.vfio("Dnvme1", idle, "J", "K")
+    owner.preserve(devices=False)
+    first, last = owner.devices.values()
+    # Freezing the one between takes as long as its reset.
+    for token, file in ((first.tokens[0], first.file), (80, "Dnvme1"), (last.tokens[0], last.file)):
+        owner("preserve", "S", token, file)
+    m.kexec_load()
+    owner.worker.start("cfg_strike", first.file, last.file)
+    see_jump_refused(m, "EINVAL")
+    owner.worker.wait()
+    m.wait_console(f"{last.bdf}: Freeze failed! A BAR was taken out of a preserved page table",
+                   "load", timeout=1)
+    m.mark("refused")
+    owner.devices.pop("igb0")
+    see_undisturbed(owner, "load", "refused")
+    see_dma(owner, "load", "refused")
 
 
 def test_other_iommufd(start):

@@ -267,6 +267,23 @@ static int cmd_cfg_hammer(const struct arg *a)
 	return ret;
 }
 
+/* When the first device is frozen, take the BARs of the second away. */
+static int cmd_cfg_strike(const struct arg *a)
+{
+	uint64_t val = 0;
+	int ret;
+
+	do
+		ret = region_io(a[0].o, VFIO_PCI_CONFIG_REGION_INDEX,
+				PCI_COMMAND, &val, 2, 0);
+	while (!ret);
+	if (ret != -EBUSY)
+		return ret;
+	val = 0;
+	return region_io(a[1].o, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND,
+			 &val, 2, 1);
+}
+
 static int cmd_bar_read(const struct arg *a)
 {
 	uint64_t val = 0;
@@ -604,6 +621,7 @@ const struct command vfio_commands[] = {
 	{ "cfg_read", "onn", cmd_cfg_read, "DEVICE OFFSET LENGTH" },
 	{ "cfg_write", "onnn", cmd_cfg_write, "DEVICE OFFSET WIDTH VALUE" },
 	{ "cfg_hammer", "onnn", cmd_cfg_hammer, "DEVICE OFFSET WIDTH VALUE" },
+	{ "cfg_strike", "oo", cmd_cfg_strike, "FROZEN OTHER" },
 	{ "bar_read", "onnn", cmd_bar_read, "DEVICE BAR OFFSET WIDTH" },
 	{ "bar_write", "onnnn", cmd_bar_write,
 	  "DEVICE BAR OFFSET WIDTH VALUE" },

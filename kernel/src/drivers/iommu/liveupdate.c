@@ -55,6 +55,7 @@
 #include <linux/pci.h>
 #include <linux/pci_liveupdate.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/vmstat.h>
 #include <linux/xarray.h>
 
@@ -66,12 +67,14 @@
  * struct iommu_liveupdate_domain - A domain that goes to the next kernel.
  * @index:   Its place in the list.
  * @devices: How many preserved groups are attached to it.
+ * @listed:  It has that place, and its tables were preserved.
  * @spoiled: It was changed since, and its tables are not preserved any more.
  * @files:   Files of the session that it belongs to.
  */
 struct iommu_liveupdate_domain {
 	u32 index;
 	u32 devices;
+	bool listed;
 	bool spoiled;
 	const struct luo_file_set *files;
 };
@@ -156,34 +159,17 @@ static int iommu_array_grow(struct iommu_array_ser *array, size_t size)
 	return 0;
 }
 
-static int iommu_ser_add_domain(struct iommu_ser *ser, u32 *index)
+/* An entry that is not in use, which is all zeroes, or room for one at the end */
+static int iommu_array_add(struct iommu_array_ser *array, size_t size, u32 *index)
 {
-	for (*index = 0; *index < ser->domains.count; (*index)++) {
-		if (!iommu_ser_domain(ser, *index)->format)
+	const void *entry = iommu_array(array);
+
+	for (*index = 0; *index < array->count; (*index)++, entry += size) {
+		if (!memchr_inv(entry, 0, size))
 			return 0;
 	}
 
-	return iommu_array_grow(&ser->domains, sizeof(struct iommu_domain_ser));
-}
-
-static int iommu_ser_add_device(struct iommu_ser *ser, u32 *index)
-{
-	for (*index = 0; *index < ser->devices.count; (*index)++) {
-		if (!iommu_ser_device(ser, *index)->state)
-			return 0;
-	}
-
-	return iommu_array_grow(&ser->devices, sizeof(struct iommu_dev_ser));
-}
-
-static int iommu_ser_add_unit(struct iommu_ser *ser, u32 *index)
-{
-	for (*index = 0; *index < ser->units.count; (*index)++) {
-		if (!iommu_ser_unit(ser, *index)->type)
-			return 0;
-	}
-
-	return iommu_array_grow(&ser->units, sizeof(struct iommu_unit_ser));
+	return iommu_array_grow(array, size);
 }
 
 static struct iommu_dev_ser *iommu_ser_find_device(const struct iommu_ser *ser,
@@ -278,16 +264,20 @@ static int iommu_flb_retrieve(struct liveupdate_flb_op_args *args)
 	return 0;
 }
 
+static void iommu_liveupdate_drop_absent(struct iommu_ser *ser,
+					 struct iommu_dev_ser *entry);
+
 static void iommu_flb_finish(struct liveupdate_flb_op_args *args)
 {
-	const struct iommu_ser *ser = args->obj;
+	struct iommu_ser *ser = args->obj;
 	struct iommu_domain *domain;
 	unsigned long index;
 
 	/* Files are not finished before; so there were more than LUO was told */
 	for (u32 i = 0; i < ser->devices.count; i++) {
-		const struct iommu_dev_ser *entry = iommu_ser_device(ser, i);
+		struct iommu_dev_ser *entry = iommu_ser_device(ser, i);
 
+		iommu_liveupdate_drop_absent(ser, entry);
 		if (entry->state)
 			panic("iommu: live update: it ends, and the DMA of %04x:%02x:%02x.%x goes on\n",
 			      entry->segment, PCI_BUS_NUM(entry->bdf),
@@ -364,12 +354,8 @@ static int iommu_liveupdate_add_domain(struct iommu_ser *ser,
 	struct iommu_domain_ser *entry;
 	int ret;
 
-	ret = iommu_ser_add_domain(ser, &lu->index);
-	if (ret)
-		return ret;
-
-	ret = xa_insert(&iommu_liveupdate_preserved, (unsigned long)domain, lu,
-			GFP_KERNEL);
+	ret = iommu_array_add(&ser->domains, sizeof(struct iommu_domain_ser),
+			      &lu->index);
 	if (ret)
 		return ret;
 
@@ -378,20 +364,53 @@ static int iommu_liveupdate_add_domain(struct iommu_ser *ser,
 	ret = domain->owner->liveupdate->domain_preserve(domain, entry);
 	if (ret) {
 		memset(entry, 0, sizeof(*entry));
-		xa_erase(&iommu_liveupdate_preserved, (unsigned long)domain);
 		return ret;
 	}
 
 	ser->domains.count = max(ser->domains.count, lu->index + 1);
+	lu->listed = true;
 
 	return 0;
 }
 
 /**
- * iommu_liveupdate_preserve_domain() - Keep a domain for the next kernel
+ * iommu_liveupdate_announce_domain() - A domain is going to be preserved
  * @domain: Paging domain that iommu_liveupdate_can_preserve_domain().
  * @files:  Files of the session, from the arguments of the caller's preserve().
  *          Devices that are attached to it belong to the same session.
+ *
+ * From now on iommu_liveupdate_spoil_domain() is heeded: what the caller looks
+ * at after this, under the locks of those who call that, stays as it is or makes
+ * iommu_liveupdate_preserve_domain() fail. iommu_liveupdate_unpreserve_domain()
+ * undoes it.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0; -ENOMEM; -EBUSY when it is preserved.
+ */
+int iommu_liveupdate_announce_domain(struct iommu_domain *domain,
+				     const struct luo_file_set *files)
+{
+	struct iommu_liveupdate_domain *lu;
+	int ret;
+
+	lu = kzalloc_obj(*lu);
+	if (!lu)
+		return -ENOMEM;
+	lu->files = files;
+
+	scoped_guard(mutex, &iommu_liveupdate_lock)
+		ret = xa_insert(&iommu_liveupdate_preserved,
+				(unsigned long)domain, lu, GFP_KERNEL);
+	if (ret)
+		kfree(lu);
+
+	return ret;
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_announce_domain);
+
+/**
+ * iommu_liveupdate_preserve_domain() - Keep a domain for the next kernel
+ * @domain: Domain that was announced.
  * @index:  Where to put the domain's place in the list.
  *
  * The caller is in the preserve() of a file whose handler it registered with
@@ -403,45 +422,37 @@ static int iommu_liveupdate_add_domain(struct iommu_ser *ser,
  *
  * Context: Process context, may sleep.
  * Return: 0; -EOPNOTSUPP for a domain of a kind that cannot be preserved;
- * -ENOSPC or -ENOMEM when there is no room; -EBUSY when it is preserved;
+ * -ENOSPC or -ENOMEM when there is no room; -ESTALE when it was spoiled since;
  * -ENOENT when called outside of a file's preserve().
  */
-int iommu_liveupdate_preserve_domain(struct iommu_domain *domain,
-				     const struct luo_file_set *files,
-				     u32 *index)
+int iommu_liveupdate_preserve_domain(struct iommu_domain *domain, u32 *index)
 {
 	struct iommu_liveupdate_domain *lu;
 	void *ser;
 	int ret;
 
-	lu = kzalloc_obj(*lu);
-	if (!lu)
-		return -ENOMEM;
-	lu->files = files;
-
 	ret = liveupdate_flb_get_outgoing(&iommu_liveupdate_flb, &ser);
 	if (ret)
-		goto err_free;
+		return ret;
 
-	scoped_guard(mutex, &iommu_liveupdate_lock)
-		ret = iommu_liveupdate_add_domain(ser, domain, lu);
+	scoped_guard(mutex, &iommu_liveupdate_lock) {
+		lu = xa_load(&iommu_liveupdate_preserved, (unsigned long)domain);
+		ret = lu->spoiled ? -ESTALE :
+				    iommu_liveupdate_add_domain(ser, domain, lu);
+		if (!ret)
+			*index = lu->index;
+	}
 	liveupdate_flb_put_outgoing(&iommu_liveupdate_flb);
-	if (ret)
-		goto err_free;
 
-	*index = lu->index;
-
-	return 0;
-
-err_free:
-	kfree(lu);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(iommu_liveupdate_preserve_domain);
 
 /**
- * iommu_liveupdate_unpreserve_domain() - Undo iommu_liveupdate_preserve_domain()
- * @domain: Domain that was preserved. No device that is attached to it is.
+ * iommu_liveupdate_unpreserve_domain() - Undo iommu_liveupdate_announce_domain()
+ *                                       and iommu_liveupdate_preserve_domain()
+ * @domain: Domain that was announced. No device that is attached to it is
+ *          preserved.
  *
  * Context: Process context, may sleep.
  */
@@ -456,10 +467,12 @@ void iommu_liveupdate_unpreserve_domain(struct iommu_domain *domain)
 	if (WARN_ON(!lu || lu->devices))
 		return;
 
-	if (!lu->spoiled)
+	if (lu->listed && !lu->spoiled)
 		domain->owner->liveupdate->domain_unpreserve(domain);
-	entry = iommu_ser_domain(iommu_liveupdate_outgoing, lu->index);
-	memset(entry, 0, sizeof(*entry));
+	if (lu->listed) {
+		entry = iommu_ser_domain(iommu_liveupdate_outgoing, lu->index);
+		memset(entry, 0, sizeof(*entry));
+	}
 	kfree(lu);
 }
 EXPORT_SYMBOL_GPL(iommu_liveupdate_unpreserve_domain);
@@ -484,7 +497,8 @@ void iommu_liveupdate_spoil_domain(struct iommu_domain *domain)
 	if (!lu || lu->spoiled)
 		return;
 
-	domain->owner->liveupdate->domain_unpreserve(domain);
+	if (lu->listed)
+		domain->owner->liveupdate->domain_unpreserve(domain);
 	lu->spoiled = true;
 }
 EXPORT_SYMBOL_GPL(iommu_liveupdate_spoil_domain);
@@ -516,6 +530,33 @@ int iommu_liveupdate_freeze_domain(struct iommu_domain *domain,
 	return !lu || lu->spoiled ? -EINVAL : 0;
 }
 EXPORT_SYMBOL_GPL(iommu_liveupdate_freeze_domain);
+
+/**
+ * iommu_liveupdate_any_spoiled() - Did a preserved domain change after all?
+ *
+ * A domain is looked at when its iommufd is frozen, but it may map the BAR of a
+ * device that is frozen later, and whose user can take the BAR away until then.
+ * So whoever freezes a running device asks, when its user has no access any
+ * more: the last one to do so sees what all of them did.
+ *
+ * Context: Process context, may sleep.
+ * Return: true if there is one; the update cannot go on.
+ */
+bool iommu_liveupdate_any_spoiled(void)
+{
+	struct iommu_liveupdate_domain *lu;
+	unsigned long index;
+
+	guard(mutex)(&iommu_liveupdate_lock);
+
+	xa_for_each(&iommu_liveupdate_preserved, index, lu) {
+		if (lu->spoiled)
+			return true;
+	}
+
+	return false;
+}
+EXPORT_SYMBOL_GPL(iommu_liveupdate_any_spoiled);
 
 /* --- outgoing: devices and units -------------------------------------------- */
 
@@ -556,7 +597,7 @@ static int iommu_liveupdate_check_group(struct iommu_group *group,
 
 	*why = "its page table is not preserved";
 	lu = xa_load(&iommu_liveupdate_preserved, (unsigned long)group->domain);
-	if (!lu || lu->spoiled)
+	if (!lu || !lu->listed || lu->spoiled)
 		return -ENOENT;
 
 	return iommu_liveupdate_check_members(group,
@@ -636,7 +677,7 @@ static int iommu_liveupdate_get_unit(struct iommu_ser *ser,
 		return 0;
 	}
 
-	ret = iommu_ser_add_unit(ser, index);
+	ret = iommu_array_add(&ser->units, sizeof(template), index);
 	if (ret)
 		return ret;
 
@@ -672,7 +713,8 @@ static int iommu_liveupdate_add_device(struct iommu_ser *ser,
 	u32 index, unit;
 	int ret;
 
-	ret = iommu_ser_add_device(ser, &index);
+	ret = iommu_array_add(&ser->devices, sizeof(struct iommu_dev_ser),
+			      &index);
 	if (ret)
 		return ret;
 
@@ -982,12 +1024,19 @@ iommu_liveupdate_restore(const struct iommu_ser *ser, struct device *dev,
 }
 
 static int iommu_liveupdate_attach_group(struct iommu_group *group,
-					 struct iommu_domain *domain)
+					 struct iommu_domain *domain, u32 index)
 {
 	struct group_device *gdev;
 	int ret;
 
+	/* One that is not known again has no entry in the IOMMU's tables any more */
 	for_each_group_device(group, gdev) {
+		struct iommu_dev_ser entry;
+
+		if (!iommu_liveupdate_incoming_device(gdev->dev, &entry))
+			continue;
+		if (entry.domain != index)
+			return -EINVAL;
 		ret = domain->ops->attach_dev(domain, gdev->dev, NULL);
 		if (ret)
 			return ret;
@@ -998,6 +1047,25 @@ static int iommu_liveupdate_attach_group(struct iommu_group *group,
 	group->owner_cnt = 1;
 
 	return 0;
+}
+
+/* Has the group a device that runs, and not only the bridges above one? */
+static bool iommu_liveupdate_group_runs(struct iommu_group *group)
+{
+	struct group_device *gdev;
+
+	lockdep_assert_held(&group->mutex);
+
+	for_each_group_device(group, gdev) {
+		struct iommu_dev_ser entry;
+
+		if (iommu_liveupdate_incoming_device(gdev->dev, &entry) &&
+		    pci_liveupdate_incoming(to_pci_dev(gdev->dev)) ==
+		    PCI_LIVEUPDATE_RUNNING)
+			return true;
+	}
+
+	return false;
 }
 
 /* The first member of a group whose DMA comes from the previous kernel */
@@ -1041,7 +1109,7 @@ bool iommu_liveupdate_setup_group(struct iommu_group *group)
 	domain = iommu_liveupdate_restore(ser, dev, entry.domain);
 	ret = PTR_ERR_OR_ZERO(domain);
 	if (!ret)
-		ret = iommu_liveupdate_attach_group(group, domain);
+		ret = iommu_liveupdate_attach_group(group, domain, entry.domain);
 	if (ret)
 		panic("iommu: live update: the DMA of %s goes on and cannot be taken over (%pe)\n",
 		      dev_name(dev), ERR_PTR(ret));
@@ -1092,22 +1160,12 @@ void iommu_liveupdate_leave_domain(struct iommu_group *group)
  */
 bool iommu_liveupdate_leave_group(struct iommu_group *group, struct device *dev)
 {
-	struct group_device *gdev;
-
 	lockdep_assert_held(&group->mutex);
 
 	iommu_liveupdate_left(dev);
-	if (group->owner != &iommu_liveupdate_owner)
-		return false;
 
-	for_each_group_device(group, gdev) {
-		if (dev_is_pci(gdev->dev) &&
-		    pci_liveupdate_incoming(to_pci_dev(gdev->dev)) ==
-		    PCI_LIVEUPDATE_RUNNING)
-			return false;
-	}
-
-	return true;
+	return group->owner == &iommu_liveupdate_owner &&
+	       !iommu_liveupdate_group_runs(group);
 }
 
 /*
@@ -1124,6 +1182,18 @@ bool iommu_liveupdate_keep_owner(struct iommu_group *group)
 	group->owner_cnt = 1;
 
 	return true;
+}
+
+/* A port came with the page table of a device below it that is not there */
+static void __init iommu_liveupdate_release_bridge(struct pci_dev *pdev)
+{
+	struct iommu_group *group = pdev->dev.iommu_group;
+	bool runs;
+
+	scoped_guard(mutex, &group->mutex)
+		runs = iommu_liveupdate_group_runs(group);
+	if (!runs)
+		iommu_liveupdate_release(&pdev->dev);
 }
 
 /*
@@ -1154,6 +1224,8 @@ static int __init iommu_liveupdate_check_devices(void)
 			pr_err("%04x:%02x:%02x.%x was preserved and is not there, its DMA may go on into its memory\n",
 			       entry->segment, PCI_BUS_NUM(entry->bdf),
 			       PCI_SLOT(entry->bdf), PCI_FUNC(entry->bdf));
+		else
+			iommu_liveupdate_release_bridge(pdev);
 		pci_dev_put(pdev);
 	}
 
@@ -1300,24 +1372,19 @@ EXPORT_SYMBOL_GPL(iommu_liveupdate_domain_busy);
 static void iommu_liveupdate_drop(struct iommu_ser *ser,
 				  struct iommu_dev_ser *entry)
 {
-	bool last = true;
-
 	entry->state = IOMMU_SER_DEV_NONE;
-	for (u32 i = 0; i < ser->devices.count; i++) {
-		struct iommu_dev_ser *other = iommu_ser_device(ser, i);
-
-		if (other->state && other->domain == entry->domain &&
-		    other->unit == entry->unit)
-			last = false;
-	}
 
 	/* No driver: this machine does not have the unit that the list names */
 	if (iommu_liveupdate_driver)
 		iommu_liveupdate_driver->entry_drop(iommu_ser_unit(ser, entry->unit),
-						    entry->bdf, last);
+						    entry->bdf);
 }
 
-/* A device that is there, but is not the one that was preserved. */
+/*
+ * A device that is there, but is not the one that was preserved, or the IOMMU
+ * does not translate for it. Its default domain may let pass whatever it does:
+ * so it must have stopped before. A bridge does nothing by itself.
+ */
 void iommu_liveupdate_drop_device(struct device *dev)
 {
 	struct iommu_ser *ser = iommu_liveupdate_get_incoming();
@@ -1330,10 +1397,33 @@ void iommu_liveupdate_drop_device(struct device *dev)
 	scoped_guard(mutex, &iommu_liveupdate_lock) {
 		entry = iommu_ser_find_device(ser, pci_domain_nr(pdev->bus),
 					      pci_dev_id(pdev));
-		if (entry)
-			iommu_liveupdate_drop(ser, entry);
+		if (!entry)
+			break;
+		if (pdev->hdr_type == PCI_HEADER_TYPE_NORMAL) {
+			pci_liveupdate_set_read_only(pdev, false);
+			pci_clear_master(pdev);
+		}
+		iommu_liveupdate_drop(ser, entry);
 	}
 	iommu_liveupdate_put_incoming();
+}
+
+static void iommu_liveupdate_drop_absent(struct iommu_ser *ser,
+					 struct iommu_dev_ser *entry)
+{
+	struct pci_dev *pdev;
+
+	guard(mutex)(&iommu_liveupdate_lock);
+
+	if (!entry->state)
+		return;
+
+	pdev = pci_get_domain_bus_and_slot(entry->segment,
+					   PCI_BUS_NUM(entry->bdf),
+					   entry->bdf & 0xff);
+	if (!pdev)
+		iommu_liveupdate_drop(ser, entry);
+	pci_dev_put(pdev);
 }
 
 /**
@@ -1352,20 +1442,11 @@ void iommu_liveupdate_drop_missing(u32 index)
 	if (!ser)
 		return;
 
-	scoped_guard(mutex, &iommu_liveupdate_lock) {
-		for (u32 i = 0; i < ser->devices.count; i++) {
-			struct iommu_dev_ser *entry = iommu_ser_device(ser, i);
-			struct pci_dev *pdev;
+	for (u32 i = 0; i < ser->devices.count; i++) {
+		struct iommu_dev_ser *entry = iommu_ser_device(ser, i);
 
-			if (!entry->state || entry->domain != index)
-				continue;
-			pdev = pci_get_domain_bus_and_slot(entry->segment,
-							   PCI_BUS_NUM(entry->bdf),
-							   entry->bdf & 0xff);
-			if (!pdev)
-				iommu_liveupdate_drop(ser, entry);
-			pci_dev_put(pdev);
-		}
+		if (entry->domain == index)
+			iommu_liveupdate_drop_absent(ser, entry);
 	}
 	iommu_liveupdate_put_incoming();
 }

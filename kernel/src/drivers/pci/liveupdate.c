@@ -399,10 +399,8 @@ static int pci_liveupdate_check_dma(struct pci_dev *pdev, const char **why)
 
 static int pci_liveupdate_check_bars(struct pci_dev *pdev)
 {
-	struct pci_dev_ser entry;
-
 	for (; pdev; pdev = pci_upstream_bridge(pdev)) {
-		if (!pci_liveupdate_record(pdev, &entry))
+		if (!pci_liveupdate_can_record(pdev))
 			return -EOPNOTSUPP;
 	}
 

@@ -23,7 +23,9 @@ bool pci_liveupdate_shutdown(struct pci_dev *pdev);
 extern const struct attribute_group pci_liveupdate_attr_group;
 
 /* liveupdate_config.c */
-bool pci_liveupdate_record(struct pci_dev *pdev, struct pci_dev_ser *entry);
+bool pci_liveupdate_can_record(const struct pci_dev *pdev);
+void pci_liveupdate_record(const struct pci_dev *pdev,
+			   struct pci_dev_ser *entry);
 void pci_liveupdate_recall(struct pci_dev *pdev,
 			   const struct pci_dev_ser *entry);
 bool pci_liveupdate_bar_sizes(struct pci_dev *dev, u32 *stdbars, u32 *rombar);

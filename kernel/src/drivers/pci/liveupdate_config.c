@@ -50,11 +50,34 @@
 static_assert(PCI_ROM_RESOURCE + 1 == PCI_SER_BARS);
 static_assert(sizeof_field(struct pci_liveupdate, bar_order) == PCI_SER_BARS);
 
+/* The BAR is 2^n bytes: n; 0 without a BAR, and -1 if somebody has changed it */
+static int pci_liveupdate_bar_order(const struct pci_dev *pdev, int bar)
+{
+	const struct resource *res = &pdev->resource[bar];
+
+	/* Enhanced Allocation has a size that can be read */
+	if (!res->flags || res->flags & IORESOURCE_PCI_EA_BEI)
+		return 0;
+
+	return is_power_of_2(resource_size(res)) ? ilog2(resource_size(res)) : -1;
+}
+
+/* Can the next kernel be told how large the BARs are? */
+bool pci_liveupdate_can_record(const struct pci_dev *pdev)
+{
+	for (int i = 0; i < PCI_SER_BARS; i++) {
+		if (pci_liveupdate_bar_order(pdev, i) < 0)
+			return false;
+	}
+
+	return true;
+}
+
 /*
- * Write down what the next kernel could find out only by writing. Fails if a
- * BAR is not as large as it says: somebody has changed the resource.
+ * Write down what the next kernel could find out only by writing, of a device
+ * for which pci_liveupdate_can_record().
  */
-bool pci_liveupdate_record(struct pci_dev *pdev, struct pci_dev_ser *entry)
+void pci_liveupdate_record(const struct pci_dev *pdev, struct pci_dev_ser *entry)
 {
 	entry->flags = 0;
 	if (pdev->broken_intx_masking)
@@ -66,19 +89,8 @@ bool pci_liveupdate_record(struct pci_dev *pdev, struct pci_dev_ser *entry)
 	if (pdev->pref_64_window)
 		entry->flags |= PCI_SER_PREF_64_WINDOW;
 
-	for (int i = 0; i < PCI_SER_BARS; i++) {
-		struct resource *res = &pdev->resource[i];
-
-		entry->bar_order[i] = 0;
-		/* Enhanced Allocation has a size that can be read */
-		if (!res->flags || res->flags & IORESOURCE_PCI_EA_BEI)
-			continue;
-		if (!is_power_of_2(resource_size(res)))
-			return false;
-		entry->bar_order[i] = ilog2(resource_size(res));
-	}
-
-	return true;
+	for (int i = 0; i < PCI_SER_BARS; i++)
+		entry->bar_order[i] = pci_liveupdate_bar_order(pdev, i);
 }
 
 /* Take over what the previous kernel wrote down; incoming is set already. */

@@ -31,8 +31,7 @@ struct luo_file_set;
  * @domain_restore: Make a domain of a page table that the previous kernel
  *                  preserved, for devices behind the IOMMU of @dev.
  * @entry_drop: Take the entry of a device that is not there any more out of the
- *              tables of @unit. With @last no other device of @unit has the same
- *              page table.
+ *              tables of @unit.
  *
  * Attaching a device to the restored domain that the hardware has it attached to
  * makes the driver know that, and does not touch the hardware.
@@ -55,7 +54,7 @@ struct iommu_liveupdate_ops {
 				  struct iommu_unit_ser *unit);
 	struct iommu_domain *(*domain_restore)(struct device *dev,
 					       const struct iommu_domain_ser *ser);
-	void (*entry_drop)(const struct iommu_unit_ser *unit, u16 bdf, bool last);
+	void (*entry_drop)(const struct iommu_unit_ser *unit, u16 bdf);
 };
 
 /* Called with a device's entry in the list, that of its page table, and data */
@@ -69,13 +68,14 @@ typedef void (*iommu_liveupdate_fn_t)(const struct iommu_dev_ser *entry,
 int iommu_liveupdate_register(struct liveupdate_file_handler *fh);
 void iommu_liveupdate_unregister(struct liveupdate_file_handler *fh);
 
-int iommu_liveupdate_preserve_domain(struct iommu_domain *domain,
-				     const struct luo_file_set *files,
-				     u32 *index);
+int iommu_liveupdate_announce_domain(struct iommu_domain *domain,
+				     const struct luo_file_set *files);
+int iommu_liveupdate_preserve_domain(struct iommu_domain *domain, u32 *index);
 void iommu_liveupdate_unpreserve_domain(struct iommu_domain *domain);
 void iommu_liveupdate_spoil_domain(struct iommu_domain *domain);
 int iommu_liveupdate_freeze_domain(struct iommu_domain *domain,
 				   const char **why);
+bool iommu_liveupdate_any_spoiled(void);
 bool iommu_liveupdate_can_preserve_domain(struct iommu_domain *domain);
 
 int iommu_liveupdate_can_run(struct device *dev, const char **why);
@@ -141,6 +141,11 @@ iommu_liveupdate_preserve_device(struct device *dev,
 
 static inline void iommu_liveupdate_unpreserve_device(struct device *dev)
 {
+}
+
+static inline bool iommu_liveupdate_any_spoiled(void)
+{
+	return false;
 }
 
 static inline void iommu_liveupdate_release(struct device *dev)

@@ -322,6 +322,8 @@ static void handover_fill_device(const struct iommu_dev_ser *entry,
 
 	if (!scalable) {
 		*to = *from;
+		/* Its ATS is off, see device_check(): no translated requests */
+		context_set_translation_type(to, CONTEXT_TT_MULTI_LEVEL);
 		__iommu_flush_cache(iommu, to, sizeof(*to));
 		return;
 	}
@@ -554,12 +556,11 @@ static struct intel_iommu *handover_find_iommu(u64 id)
 }
 
 static void intel_liveupdate_entry_drop(const struct iommu_unit_ser *unit,
-					u16 bdf, bool last)
+					u16 bdf)
 {
 	struct intel_iommu *iommu = handover_find_iommu(unit->id);
 	struct context_entry *context;
 	bool scalable;
-	u16 did;
 
 	if (!iommu)
 		return;
@@ -571,7 +572,6 @@ static void intel_liveupdate_entry_drop(const struct iommu_unit_ser *unit,
 	pr_warn("%s: drops the page table of %02x:%02x.%x, which is not there any more\n",
 		iommu->name, PCI_BUS_NUM(bdf), PCI_SLOT(bdf), PCI_FUNC(bdf));
 	scalable = sm_supported(iommu);
-	did = context_did(context, scalable);
 
 	context_clear_present(context);
 	__iommu_flush_cache(iommu, context, sizeof(*context));
@@ -583,9 +583,6 @@ static void intel_liveupdate_entry_drop(const struct iommu_unit_ser *unit,
 		handover_drop_pasids(context);
 	context_clear_entry(context);
 	__iommu_flush_cache(iommu, context, sizeof(*context));
-
-	if (last)
-		ida_free(&iommu->domain_ida, did);
 }
 
 /* A device is probed: does its entry come from the previous kernel, and is it its? */
@@ -595,14 +592,14 @@ void intel_liveupdate_probe_device(struct device_domain_info *info)
 	struct context_entry *context;
 	struct iommu_dev_ser entry;
 
-	if (!(iommu->flags & VTD_FLAG_LIVEUPDATE) || !dev_is_pci(info->dev))
+	if (!dev_is_pci(info->dev))
 		return;
 
-	context = iommu_context_addr(iommu, info->bus, info->devfn, 0);
-	if (!context || !context_present(context))
-		return;
-
-	if (iommu_liveupdate_incoming_device(info->dev, &entry))
+	/* Without an entry the list was compared with nothing: no attaching by it */
+	context = iommu->flags & VTD_FLAG_LIVEUPDATE ?
+		  iommu_context_addr(iommu, info->bus, info->devfn, 0) : NULL;
+	if (context && context_present(context) &&
+	    iommu_liveupdate_incoming_device(info->dev, &entry))
 		info->liveupdate = true;
 	else
 		iommu_liveupdate_drop_device(info->dev);
@@ -745,7 +742,10 @@ intel_liveupdate_domain_restore(struct device *dev,
 	return &domain->domain;
 }
 
-/* As domain_attach_iommu(), with a domain ID that is reserved already. */
+/*
+ * As domain_attach_iommu(), with a domain ID that is reserved already. It stays
+ * so until the next boot: entries of devices that are not there may have it, too.
+ */
 static int adopt_domain_id(struct dmar_domain *domain,
 			   struct intel_iommu *iommu, u16 did)
 {
@@ -757,6 +757,7 @@ static int adopt_domain_id(struct dmar_domain *domain,
 		return -ENOMEM;
 	info->refcnt = 1;
 	info->did = did;
+	info->handed_over = true;
 	info->iommu = iommu;
 
 	guard(mutex)(&iommu->did_lock);
@@ -1024,13 +1025,16 @@ static int intel_liveupdate_replace(struct dmar_domain *domain,
 int intel_liveupdate_attach(struct iommu_domain *domain, struct device *dev,
 			    struct iommu_domain *old)
 {
+	struct device_domain_info *info = dev_iommu_priv_get(dev);
 	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
 
-	if (is_attached(dev_iommu_priv_get(dev), dmar_domain))
+	if (is_attached(info, dmar_domain))
 		return intel_liveupdate_adopt(dmar_domain, dev);
 
 	if (can_replace(dmar_domain, dev, old))
 		return intel_liveupdate_replace(dmar_domain, dev);
 
-	return old && iommu_liveupdate_is_restored(old) ? -EINVAL : -EOPNOTSUPP;
+	/* A member of the group that was not known again never was in the old one */
+	return old && iommu_liveupdate_is_restored(old) &&
+	       info->domain == to_dmar_domain(old) ? -EINVAL : -EOPNOTSUPP;
 }

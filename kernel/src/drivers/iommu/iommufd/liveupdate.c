@@ -104,6 +104,18 @@ void iommufd_liveupdate_init_ctx(struct iommufd_ctx *ictx)
 
 /* --- marks -------------------------------------------------------------------- */
 
+static struct iommufd_hwpt_paging *iommufd_to_marked(struct iommufd_object *obj)
+{
+	struct iommufd_hwpt_paging *hwpt;
+
+	if (obj->type != IOMMUFD_OBJ_HWPT_PAGING)
+		return NULL;
+
+	hwpt = container_of(obj, struct iommufd_hwpt_paging, common.obj);
+
+	return hwpt->liveupdate_marked ? hwpt : NULL;
+}
+
 static struct iommufd_hwpt_paging *
 iommufd_liveupdate_find_mark(struct iommufd_ctx *ictx, u64 token)
 {
@@ -113,10 +125,8 @@ iommufd_liveupdate_find_mark(struct iommufd_ctx *ictx, u64 token)
 
 	xa_lock(&ictx->objects);
 	xa_for_each(&ictx->objects, index, obj) {
-		if (obj->type != IOMMUFD_OBJ_HWPT_PAGING)
-			continue;
-		hwpt = container_of(obj, struct iommufd_hwpt_paging, common.obj);
-		if (hwpt->liveupdate_marked && hwpt->liveupdate_token == token)
+		hwpt = iommufd_to_marked(obj);
+		if (hwpt && hwpt->liveupdate_token == token)
 			found = hwpt;
 	}
 	xa_unlock(&ictx->objects);
@@ -362,6 +372,12 @@ static int iommufd_liveupdate_preserve_hwpt(struct iommufd_liveupdate *lu,
 		return iommufd_liveupdate_refuse(hwpt, -EBUSY,
 						 "a device that is attached to it is preserved already, in idle mode");
 
+	/* Before its BARs are looked at: they may be taken away at any time */
+	ret = iommu_liveupdate_announce_domain(hwpt->common.domain, files);
+	if (ret)
+		return iommufd_liveupdate_refuse(hwpt, ret,
+						 "it cannot be announced");
+
 	/*
 	 * Nothing is being unmapped while we hold domains_rwsem, what is being
 	 * mapped shows itself, and from here on neither begins.
@@ -376,13 +392,14 @@ static int iommufd_liveupdate_preserve_hwpt(struct iommufd_liveupdate *lu,
 
 	if (!ret) {
 		ret = iommu_liveupdate_preserve_domain(hwpt->common.domain,
-						       files, &ser->domain);
+						       &ser->domain);
 		if (ret)
 			iommufd_liveupdate_refuse(hwpt, ret,
 						  "its tables cannot be kept");
 	}
 
 	if (ret) {
+		iommu_liveupdate_unpreserve_domain(hwpt->common.domain);
 		down_write(&iopt->iova_rwsem);
 		iopt->liveupdate_users--;
 		up_write(&iopt->iova_rwsem);
@@ -433,10 +450,8 @@ static int iommufd_liveupdate_get_marked(struct iommufd_liveupdate *lu)
 
 	xa_lock(&lu->ictx->objects);
 	xa_for_each(&lu->ictx->objects, index, obj) {
-		if (obj->type != IOMMUFD_OBJ_HWPT_PAGING)
-			continue;
-		hwpt = container_of(obj, struct iommufd_hwpt_paging, common.obj);
-		if (!hwpt->liveupdate_marked)
+		hwpt = iommufd_to_marked(obj);
+		if (!hwpt)
 			continue;
 		full = lu->marked == IOMMUFD_SER_MAX_HWPTS;
 		if (full)

@@ -66,6 +66,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/cleanup.h>
+#include <linux/file.h>
 #include <linux/iommu.h>
 #include <linux/iommu_liveupdate.h>
 #include <linux/kexec_handover.h>
@@ -510,6 +511,12 @@ static int vfio_pci_liveupdate_freeze_running(struct vfio_pci_liveupdate *lu)
 	struct vfio_pci_core_device *vdev = lu->vdev;
 	int ret;
 
+	/* Its user may have taken it away until now, and cannot any more */
+	if (iommu_liveupdate_any_spoiled()) {
+		pci_err(vdev->pdev, "Freeze failed! A BAR was taken out of a preserved page table.\n");
+		return -EINVAL;
+	}
+
 	ret = vfio_pci_liveupdate_reset(vdev, false);
 	if (ret) {
 		pci_err(vdev->pdev, "Freeze failed! It is being unbound or removed (%pe)\n",
@@ -694,7 +701,7 @@ static bool vfio_pci_liveupdate_agrees(struct vfio_pci_core_device *vdev,
 
 static int vfio_pci_liveupdate_open(struct vfio_pci_core_device *vdev,
 				    const struct vfio_pci_ser *ser,
-				    struct file **filep)
+				    struct liveupdate_file_op_args *args)
 {
 	struct file *file;
 
@@ -714,9 +721,15 @@ static int vfio_pci_liveupdate_open(struct vfio_pci_core_device *vdev,
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 
+	/* It is needed until finish: no other file may free it before */
+	if (!kho_take(args->serialized_data, sizeof(*ser))) {
+		fput(file);
+		return -EINVAL;
+	}
+
 	scoped_guard(mutex, &vdev->vdev.dev_set->lock)
 		vdev->liveupdate_ser = ser;
-	*filep = file;
+	args->file = file;
 	pci_info(vdev->pdev, "live update: retrieved, %s mode\n",
 		 ser->mode == PCI_SER_MODE_RUNNING ? "running" : "idle");
 
@@ -737,7 +750,7 @@ static int vfio_pci_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 		return vfio_pci_liveupdate_refuse(ser, -ENODEV,
 						  "there is no such device bound to vfio-pci");
 
-	ret = vfio_pci_liveupdate_open(vdev, ser, &args->file);
+	ret = vfio_pci_liveupdate_open(vdev, ser, args);
 	vfio_pci_liveupdate_unlock(vdev);
 
 	return ret;
@@ -761,7 +774,7 @@ static void vfio_pci_liveupdate_let_go(struct vfio_pci_core_device *vdev)
 
 static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
 {
-	const struct vfio_pci_ser *ser = vfio_pci_liveupdate_ser(args);
+	const struct vfio_pci_ser *ser;
 	struct vfio_pci_core_device *vdev = NULL;
 	bool retrieved = args->retrieve_status > 0;
 
@@ -769,10 +782,14 @@ static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
 	 * The file keeps a retrieved device from being unbound. Its device lock
 	 * may be held by somebody who waits for just this file to be closed.
 	 */
-	if (retrieved)
+	if (retrieved) {
 		vdev = vfio_pci_liveupdate_vdev(vfio_liveupdate_device(args->file));
-	else if (ser)
-		vdev = vfio_pci_liveupdate_lock_incoming(ser);
+		ser = vdev->liveupdate_ser;
+	} else {
+		ser = vfio_pci_liveupdate_ser(args);
+		if (ser)
+			vdev = vfio_pci_liveupdate_lock_incoming(ser);
+	}
 
 	if (vdev && !retrieved && vdev->liveupdate_ser) {
 		/* Another file says that it has the same device, and was first */
@@ -793,17 +810,30 @@ static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
 		pci_liveupdate_finish(ser->domain, ser->bdf);
 	}
 
-	if (ser)
-		kho_restore_free(phys_to_virt(args->serialized_data));
+	if (retrieved)
+		kho_taken_free((void *)ser);
+	else if (ser)
+		kho_restore_free((void *)ser);
+}
+
+static const struct vfio_pci_ser *
+vfio_pci_liveupdate_data(struct liveupdate_file_op_args *args)
+{
+	const struct vfio_pci_liveupdate *outgoing = args->private_data;
+
+	if (outgoing)
+		return outgoing->ser;
+
+	if (args->retrieve_status > 0)
+		return vfio_pci_liveupdate_vdev(vfio_liveupdate_device(args->file))->liveupdate_ser;
+
+	return kho_peek(args->serialized_data, sizeof(struct vfio_pci_ser));
 }
 
 static void vfio_pci_liveupdate_describe(struct liveupdate_file_op_args *args,
 					 struct seq_file *m)
 {
-	const struct vfio_pci_liveupdate *outgoing = args->private_data;
-	const struct vfio_pci_ser *ser = outgoing ? outgoing->ser :
-					 kho_peek(args->serialized_data,
-						  sizeof(*ser));
+	const struct vfio_pci_ser *ser = vfio_pci_liveupdate_data(args);
 
 	if (ser)
 		seq_printf(m, "%04x:%02x:%02x.%x", ser->domain,
