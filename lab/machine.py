@@ -216,6 +216,10 @@ class Worker:
         self("ioas_map_file", iommufd, ioas, name, 0, size, iova)
 
 
+# In QEMU's "info registers"
+PROCESSOR = re.compile(r"CPU#(\d+).*?RIP=(\w+).*?HLT=(\d)", re.DOTALL)
+
+
 class Machine:
     """A machine. Use it as a context: it boots on entry, and ends, checked, on exit.
 
@@ -661,9 +665,19 @@ class Machine:
             while not condition():
                 left = end - time.monotonic()
                 if left <= 0:
-                    raise MachineError(self._say(f"{complaint} within {timeout:g} s"))
+                    break
                 self._alive()
                 self._news.wait(min(left, 0.2))
+            else:
+                return
+        where = self._processors()
+        raise MachineError(self._say(f"{complaint} within {timeout:g} s; {where}"))
+
+    def _processors(self):
+        """Return where the processors are: what has no symbol there is in System.map."""
+        said = self._monitor.ask("human-monitor-command", **{"command-line": "info registers -a"})
+        return ", ".join(f"CPU {number} {'halted ' if halted == '1' else ''}at {place}"
+                         for number, place, halted in PROCESSOR.findall(said))
 
     def _alive(self):
         """Raise MachineError when QEMU has ended."""

@@ -384,6 +384,9 @@ def test_splat_fails_the_test(kernels):
         m.expect_splat("made up")
         m.sh("echo '<4>WARNING: made up' >/dev/kmsg")
         m.wait_console("made up")
+        # What does not come in time ends with where the processors are.
+        with pytest.raises(MachineError, match=r"within 0.1 s; CPU 0 .*at \w{16}, CPU 1 "):
+            m.wait_console("made down", timeout=0.1)
 
 
 def test_frames():
