@@ -299,6 +299,7 @@ def test_rollback(start):
     see_good_update(owner)
 
 
+@pytest.mark.thorough
 def test_two_updates(start):
     """A set is taken over in one call and preserved again: nothing is lost or disturbed."""
     m, owner = at_work(start, *BOTH, owner=RunningSet)

@@ -15,7 +15,7 @@ ALL = ("nvme0", "igb0", "nvme1", "igb1")
 BOTH = ("nvme0", "igb0")
 
 
-@pytest.mark.cut(("modules", "legacy"), ("modules", "scalable"), ("modules", "first-stage"),
+@pytest.mark.cut(("modules", "legacy"), ("modules", "scalable"),
                  ("builtin", "scalable"), ("debug", "legacy"))
 def test_update(start, mode):
     """The goal: NVMe and igb, below a root port and a switch, never stop; nothing is lost."""
@@ -63,6 +63,7 @@ def test_update(start, mode):
     assert m.kmemleak() == ""
 
 
+@pytest.mark.thorough
 def test_handover_under_load(start):
     """Page tables are replaced while the devices do as much DMA as they can: no fault."""
     m, owner = at_work(start, *BOTH)
@@ -99,6 +100,7 @@ def test_handover_under_load(start):
     owner.finish()
 
 
+@pytest.mark.thorough
 def test_memory_pressure(start, kernels):
     """The incoming kernel has no memory to spare: neither it nor the devices see a wrong byte."""
     m = start(topology=PAIR, memory=None if kernels == "debug" else "640M")
@@ -308,6 +310,7 @@ def pins(m):
     return int(counts["nr_foll_pin_acquired"]) - int(counts["nr_foll_pin_released"])
 
 
+@pytest.mark.thorough
 def test_five_updates(start):
     """Five updates in a row, under work that never ends: nothing is lost, no page leaks."""
     m, owner = at_work(start, *BOTH, owner=RunningSet)
@@ -451,6 +454,7 @@ def test_owner_killed(start):
     again.drive("igb0")
 
 
+@pytest.mark.thorough
 def test_owner_killed_after_retrieve(start):
     """When the new owner dies before handover, the session can be retrieved by another."""
     m, owner = at_work(start, *BOTH)

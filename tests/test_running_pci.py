@@ -301,6 +301,7 @@ def test_abandoned(start, kernels):
     see_good_update(owners["igb1"])
 
 
+@pytest.mark.thorough
 def test_abandoned_at_work(small):
     """What an abandoned device had under way does not go on when it gets another driver."""
     m = small
@@ -388,6 +389,7 @@ def take_reset_device(owner, device):
     owner("nvme_read_check", device.driver, 0, 64, 3)
 
 
+@pytest.mark.thorough
 def test_freeze_refused(start):
     """A device that sleeps or is being unbound stops the update; the others do not notice."""
     m = start(topology=(*PAIR, Port(Nvme("nvme1"))))

@@ -596,9 +596,10 @@ def test_running_update(start):
         == [("memfd", None), ("iommufd", None), ("vfio-pci", bdf)]
     for words in ("intel_iommu=sm_off,off", "iommu=off iommu=pt", "iommu=pt,off",
                   "intel_iommu=off intel_iommu=sm_on"):
-        said = run(m, *kexec(m.next_kernel, "--append", words, "-r", "-n"))
+        said = run(m, *kexec(m.next_kernel, "--append", f"'{words}'", "-r", "-n"))
         assert said.code == REFUSED and "turns off the IOMMU" in said.err
-    said = run(m, *kexec(m.next_kernel, "--append", "intel_iommu=off intel_iommu=on", "-r", "-n"))
+    said = run(m, *kexec(m.next_kernel, "--append", "'intel_iommu=off intel_iommu=on'", "-r",
+                         "-n"))
     assert said.code == OK
     before = m.sh("uname -r")
     m.kexec_by(f"vfio-liveupdate {' '.join(kexec(m.next_kernel, '--reuse-cmdline'))}")
