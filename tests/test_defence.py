@@ -277,9 +277,9 @@ def test_blocked(start, name):
     assert states(owner) == {"none"}
 
 
-def see_stopped(owner, entry, name="igb0"):
-    """See that a device lost its page table, after its bus mastering had been turned off."""
-    m, bdf = owner.machine, owner.devices[name].bdf
+def see_stopped(owner, entry):
+    """See that igb0 lost its page table, after its bus mastering had been turned off."""
+    m, bdf = owner.machine, owner.devices["igb0"].bdf
     assert vtd.Tables(m).entry(bdf) != entry
     assert any(not value & pci.COMMAND_MASTER for value in m.command_writes(bdf, "jump"))
     see_translation_on(m)

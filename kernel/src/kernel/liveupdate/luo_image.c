@@ -169,7 +169,7 @@ int luo_image_check(const struct list_head *sessions)
 }
 
 /**
- * luo_image_omits() - Does the next kernel get what a handler has preserved?
+ * luo_image_omits() - Does what a handler has preserved stay behind?
  * @compatible: What the handler of files, or of a shared object, is called.
  *
  * Context: As luo_image_check().
