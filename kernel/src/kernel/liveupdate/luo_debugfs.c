@@ -33,8 +33,8 @@
 static void luo_debugfs_show_text(struct seq_file *m, const char *text,
 				  const char *special)
 {
-	seq_escape_str(m, *text ? text : "-",
-		       ESCAPE_OCTAL | ESCAPE_NAP | ESCAPE_APPEND, special);
+	seq_escape_str(m, text, ESCAPE_OCTAL | ESCAPE_NAP | ESCAPE_APPEND,
+		       special);
 }
 
 /* The versions that the next kernel has to have for a file, if any */
@@ -69,8 +69,10 @@ static void luo_debugfs_show_file(u64 token, const char *compatible,
 	else
 		seq_puts(m, outgoing ? "preserved" : "retrieved");
 
+	if (fh)
+		compatible = fh->compatible;
 	seq_putc(m, ' ');
-	luo_debugfs_show_text(m, fh ? fh->compatible : compatible, "\\ ");
+	luo_debugfs_show_text(m, *compatible ? compatible : "-", "\\ ");
 	if (fh && fh->ops->describe) {
 		seq_putc(m, ' ');
 		fh->ops->describe(args, m);
