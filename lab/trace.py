@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 # None of them comes more often than a device is used: one for each command and for each frame.
 EVENTS = (
+    "e1000e_io_write_data",
     "igb_rx_desc_buff_write",
     "pci_cfg_write",
     "pci_update_mappings_add",

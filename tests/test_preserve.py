@@ -311,8 +311,7 @@ def test_kexec_without_image(small):
 def test_unfreeze(standard):
     """When another file's freeze fails, a frozen device comes back as after VFIO_DEVICE_RESET.
 
-    The other file is one of a device that somebody is unbinding: its device lock is taken for
-    as long as the file is open, and without the lock the device cannot be reset.
+    The other file is one of a device whose way of being reset was taken away by root.
     """
     owner = Owner(standard)
     first, second = owner.own("nvme0", "igb0")
@@ -324,13 +323,12 @@ def test_unfreeze(standard):
     before = owner.worker.config("Dnvme0")
     version = int(owner("bar_peek", "Dnvme0", 0, 8, 4))
     owner.preserve("nvme0", "igb0")
-    unbind = standard.worker("unbind")
-    unbind.start("sh", f"echo {second} >/sys/bus/pci/drivers/vfio-pci/unbind")
-    standard.sh("sleep 0.5")
+    method = f"/sys/bus/pci/devices/{second}/reset_method"
+    standard.sh(f"echo >{method}")
     standard.kexec_load()
     with pytest.raises(GuestError) as error:
         standard.kexec_go()
-    assert error.value.errno == "EAGAIN"
+    assert error.value.errno == "ENOTTY"
     standard.wait_console(f"{second}: Freeze failed! Could not be quiesced")
     standard.wait_console(f"{first}: live update: unfrozen")
     assert len(standard.trace("pci_nvme_pci_reset", None, "freeze")) == 1
@@ -339,6 +337,34 @@ def test_unfreeze(standard):
     assert int(owner("bar_peek", "Dnvme0", 0, 8, 4)) == version
     owner("ioas_map_file", "I", "A", "B", 0, 4096, IOVA >> 1)
     owner.works("nvme0")
+    standard.sh(f"echo default >{method}")
+    standard.kexec_go()
+    owner.retrieve("nvme0", "igb0")
+    owner.works("nvme0")
+    owner.works("igb0")
+    owner.finish()
+
+
+def test_being_unbound(standard):
+    """A device that somebody is unbinding refuses an update, and costs no other a reset.
+
+    Its device lock is taken for as long as the file is open.
+    """
+    owner = Owner(standard)
+    first, second = owner.own("nvme0", "igb0")
+    owner.drive("nvme0")
+    owner.write("nvme0")
+    owner.preserve("nvme0", "igb0")
+    unbind = standard.worker("unbind")
+    unbind.start("sh", f"echo {second} >/sys/bus/pci/drivers/vfio-pci/unbind")
+    standard.sh("sleep 0.5")
+    standard.kexec_load()
+    with pytest.raises(GuestError) as error:
+        standard.kexec_go()
+    assert error.value.errno == "EAGAIN"
+    standard.wait_console(f"{second}: Freeze failed! It is being unbound or removed")
+    assert not standard.trace("pci_cfg_write", first, "freeze")
+    owner.check("nvme0")
     owner("close", "Digb0")
     owner("close", "S")
     unbind.wait()

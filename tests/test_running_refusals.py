@@ -6,10 +6,10 @@ import errno
 import pytest
 
 from conftest import IOVA
-from lab import GuestError, Nvme, Port, vtd
+from lab import GuestError, Nvme, Port, pci, vtd
 from lab.running import IOMMUFD_TOKEN, Running
-from update import (PAIR, Owner, at_work, load_vfio, panic, see_dma, see_good_update,
-                    see_jump_refused, see_nothing_lost, see_undisturbed, state, states, take_over)
+from update import (PAIR, Owner, at_work, load_vfio, panic, see_good_update, see_jump_refused,
+                    see_no_faults, see_nothing_lost, see_undisturbed, state, states, take_over)
 
 BOTH = ("nvme0", "igb0")
 IGB_STATISTICS = 0x4000
@@ -248,11 +248,12 @@ def test_unmarked_is_idle(start):
 
 
 def test_device_before_iommufd(start):
-    """A device that is preserved before its iommufd crosses in idle mode, and all say so."""
-    owner = opened(start, "nvme0")
+    """A device whose page table is marked after its preserve crosses in idle mode, and no other."""
+    owner = opened(start, "nvme0", marked=False)
     owner.start()
     owner.preserve(iommufd=False)
     assert states(owner) == {"outgoing idle"}
+    owner("hwpt_mark", "I", "Hnvme0", owner.devices["nvme0"].tokens[2])
     refuses_iommufd(owner, "EBUSY", "preserved already, in idle mode")
 
 
@@ -302,33 +303,37 @@ def test_bar_of_another_device(start):
     see_undisturbed(owner, "freeze", "retrieved")
 
 
-@pytest.mark.thorough
-def test_bar_taken_away_while_freezing(start):
-    """A BAR goes out of a page table after its iommufd was frozen, and before its own device is."""
-    m = start(topology=(*PAIR, Port(Nvme("nvme1"))))
-    owner = Running(m)
-    owner.open(*BOTH)
-    owner.start()
-    map_bar(owner)
-    idle = m.bdf("nvme1")
-    m.bind_vfio(idle)
-    owner.worker.vfio("Dnvme1", idle, "J", "K")
-    owner.preserve(devices=False)
-    first, last = owner.devices.values()
-    # Freezing the one between takes as long as its reset.
-    for token, file in ((first.tokens[0], first.file), (80, "Dnvme1"), (last.tokens[0], last.file)):
-        owner("preserve", "S", token, file)
+def test_bar_taken_away(start):
+    """Who turns off the memory of a BAR that a preserved page table maps has to preserve anew."""
+    m, owner = at_work(start, *BOTH)
+    network = owner.devices["igb0"]
+    bar = map_bar(owner)
+    command = int.from_bytes(owner.worker.config(network.file, 6)[pci.COMMAND:], "little")
+    owner.preserve()
+    for value in (command & ~pci.COMMAND_MEMORY, command):
+        owner("cfg_write", network.file, pci.COMMAND, 2, value)
     m.kexec_load()
-    owner.worker.start("cfg_strike", first.file, last.file)
     see_jump_refused(m, "EINVAL")
-    owner.worker.wait()
-    # The last one sees it at the latest, the first if its user was that quick.
-    m.wait_console(f"({first.bdf}|{last.bdf}): Freeze failed! "
-                   "A BAR was taken out of a preserved page table", "load", timeout=1)
+    m.wait_console("Freeze failed! Page table .*: a BAR that it maps was taken away", "freeze",
+                   timeout=1)
     m.mark("refused")
-    owner.devices.pop("igb0")
-    see_undisturbed(owner, "load", "refused")
-    see_dma(owner, "load", "refused")
+    # As it is now it cannot be preserved again, either.
+    owner("close", "S")
+    owner.preserve(iommufd=False, devices=False)
+    refuses_iommufd(owner, "ESTALE", "a BAR that it maps was taken away")
+    owner("ioas_unmap", "I", "A", bar, 4096)
+    owner("close", "B")
+    map_bar(owner)
+    owner.preserve()
+    m.kexec()
+    owner.retrieve()
+    # The new owner may do the same; the restored page table is not the one that maps it.
+    for value in (command & ~pci.COMMAND_MEMORY, command):
+        owner("cfg_write", network.file, pci.COMMAND, 2, value)
+    owner.handover()
+    owner.finish()
+    see_nothing_lost({"nvme0": owner.settle()["nvme0"]})
+    see_no_faults(owner)
 
 
 def test_other_iommufd(start):
@@ -388,7 +393,11 @@ def test_never_retrieved(start, missing):
     m.kexec()
     owner.retrieve([what for what in ("memory", "iommufd", "devices") if what != missing],
                    bind=False)
+    m.mark("finish")
     assert owner.fails("finish", "S") == "EBUSY"
+    handler = {"iommufd": "iommufd", "memory": "memfd"}[missing]
+    m.wait_console(rf"Cannot finish token.* handler\[{handler}-v\d\] err\[(-EBUSY|-16)\]", "finish",
+                   timeout=1)
     assert states(owner) == {"incoming running"}
     m.sh("sleep 0.5")
     m.mark("waited")

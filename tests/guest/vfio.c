@@ -127,6 +127,41 @@ static int irq_index(const char *name)
 	return complain(EINVAL, "%s is none of INTX, MSI, MSIX", name);
 }
 
+/* Let the kernel write a value to a register whenever an eventfd is signalled. */
+static int cmd_vfio_ioeventfd(const struct arg *a)
+{
+	struct vfio_device_ioeventfd call = {
+		.argsz = sizeof(call),
+		.flags = a[4].n,
+		.data = a[5].n,
+	};
+	struct vfio_region_info info;
+	int ret = region_get(a[1].o, a[2].n, &info);
+
+	a[0].o->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (ret || a[0].o->fd < 0)
+		return ret ?: -errno;
+	call.offset = info.offset + a[3].n;
+	call.fd = a[0].o->fd;
+	return sys(ioctl(a[1].o->fd, VFIO_DEVICE_IOEVENTFD, &call));
+}
+
+/* Signal an eventfd again and again, for ever: for a child. */
+static int cmd_event_hammer(const struct arg *a)
+{
+	const uint64_t one = 1;
+	uint64_t count;
+
+	for (;;) {
+		if (write(a[0].o->fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+			return -errno;
+		if (read(a[0].o->fd, &count, sizeof(count)) < 0 &&
+		    errno != EAGAIN)
+			return -errno;
+		pause_us(200);
+	}
+}
+
 /* Forget the eventfds of a device. */
 static void events_close(struct object *dev)
 {
@@ -256,32 +291,32 @@ static int cmd_cfg_write(const struct arg *a)
 			 a[2].n, 1);
 }
 
-/* Write the same again and again, also while the device is frozen: no end. */
+/* Write the same again and again, without an end. */
 static int cmd_cfg_hammer(const struct arg *a)
 {
 	int ret;
 
 	do
 		ret = cmd_cfg_write(a);
-	while (!ret || ret == -EBUSY);
+	while (!ret);
 	return ret;
 }
 
-/* When the first device is frozen, take the BARs of the second away. */
-static int cmd_cfg_strike(const struct arg *a)
+/* Read the configuration again and again for a while: how long did it take at most? */
+static int cmd_cfg_poll(const struct arg *a)
 {
-	uint64_t val = 0;
-	int ret;
+	uint64_t end = now_ms() + a[1].n, longest = 0, val, begin;
+	int ret = 0;
 
-	do
+	while (!ret && now_ms() < end) {
+		begin = now_ms();
 		ret = region_io(a[0].o, VFIO_PCI_CONFIG_REGION_INDEX,
 				PCI_COMMAND, &val, 2, 0);
-	while (!ret);
-	if (ret != -EBUSY)
-		return ret;
-	val = 0;
-	return region_io(a[1].o, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND,
-			 &val, 2, 1);
+		if (now_ms() - begin > longest)
+			longest = now_ms() - begin;
+	}
+	result("%llu", (unsigned long long)longest);
+	return ret;
 }
 
 static int cmd_bar_read(const struct arg *a)
@@ -618,10 +653,13 @@ const struct command vfio_commands[] = {
 	{ "vfio_irq_on", "osn", cmd_vfio_irq_on, "DEVICE INTX|MSI|MSIX COUNT" },
 	{ "vfio_irq_off", "os", cmd_vfio_irq_off, "DEVICE INTX|MSI|MSIX" },
 	{ "vfio_irq_count", "o", cmd_vfio_irq_count, "DEVICE" },
+	{ "vfio_ioeventfd", "Nonnnn", cmd_vfio_ioeventfd,
+	  "NEW DEVICE BAR OFFSET WIDTH VALUE" },
+	{ "event_hammer", "o", cmd_event_hammer, "EVENTFD" },
 	{ "cfg_read", "onn", cmd_cfg_read, "DEVICE OFFSET LENGTH" },
 	{ "cfg_write", "onnn", cmd_cfg_write, "DEVICE OFFSET WIDTH VALUE" },
 	{ "cfg_hammer", "onnn", cmd_cfg_hammer, "DEVICE OFFSET WIDTH VALUE" },
-	{ "cfg_strike", "oo", cmd_cfg_strike, "FROZEN OTHER" },
+	{ "cfg_poll", "on", cmd_cfg_poll, "DEVICE MILLISECONDS" },
 	{ "bar_read", "onnn", cmd_bar_read, "DEVICE BAR OFFSET WIDTH" },
 	{ "bar_write", "onnnn", cmd_bar_write,
 	  "DEVICE BAR OFFSET WIDTH VALUE" },

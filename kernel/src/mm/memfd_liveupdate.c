@@ -20,10 +20,12 @@
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/delay.h>
 #include <linux/export.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/io.h>
+#include <linux/jiffies.h>
 #include <linux/kho/check/memfd.h>
 #include <linux/kho/memory.h>
 #include <linux/liveupdate.h>
@@ -64,6 +66,27 @@ int memfd_liveupdate_mark_dma(const struct luo_file_set *files,
 	return 0;
 }
 EXPORT_SYMBOL_GPL(memfd_liveupdate_mark_dma);
+
+/*
+ * inode_lock(), for preserve. Whoever writes to the file holds it while he reads
+ * what he writes, and user space decides how long that takes (userfaultfd): so
+ * there is a bound, which is far above what a write takes otherwise.
+ */
+int memfd_liveupdate_lock(struct inode *inode)
+{
+	unsigned long end = jiffies + 2 * HZ;
+
+	while (!inode_trylock(inode)) {
+		if (time_after(jiffies, end)) {
+			pr_warn("a memfd cannot be preserved: a write to it does not end (%pe)\n",
+				ERR_PTR(-EBUSY));
+			return -EBUSY;
+		}
+		fsleep(USEC_PER_MSEC);
+	}
+
+	return 0;
+}
 
 /* The folio was just restored, and only the caller knows it. */
 void memfd_liveupdate_pin_folio(struct folio *folio)

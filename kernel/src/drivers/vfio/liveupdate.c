@@ -9,16 +9,23 @@
  * and bound to an iommufd. A file that came out of a VFIO group is not: the
  * group, its container and their mappings would have to cross with it.
  *
- * Freeze: between a file's freeze and the jump into the next kernel other CPUs
+ * Blocked: between a file's freeze and the jump into the next kernel other CPUs
  * still run user space. Were they let, they could enable an interrupt or start
  * the device's DMA again, behind the back of the driver that just quiesced it.
- * So a frozen device takes no ioctl, read or write (-EBUSY); freezing waits for
- * those under way, but not for ever. Page faults of BAR mappings, and resets by
- * way of another device, are the driver's to refuse.
+ * So ioctls, reads and writes of a blocked device wait until it is not blocked
+ * any more, which is when the jump is off: its user lost some time and nothing
+ * else. Those under way are waited for, but not for ever. Page faults of BAR
+ * mappings, and resets by way of another device, are the driver's to refuse.
  *
  * Pinned: a device that goes to the next kernel with its page tables cannot be
  * attached to others or detached: VFIO_DEVICE_ATTACH_IOMMUFD_PT and
  * VFIO_DEVICE_DETACH_IOMMUFD_PT give -EBUSY.
+ *
+ * The lock of a device set belongs to the users of all devices in the set, who
+ * can hold it as long as they like: VFIO_DEVICE_BIND_IOMMUFD copies from user
+ * space under it, whose page faults may never end (userfaultfd), and
+ * VFIO_DEVICE_ATTACH_IOMMUFD_PT waits for whoever maps memory. A live update
+ * waits for it with a bound.
  *
  * Incoming: a device that was handed over is reserved from before user space
  * can see it. Opening its character device or its group gives -EBUSY, but for
@@ -30,13 +37,34 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/jiffies.h>
+#include <linux/percpu-refcount.h>
+#include <linux/wait.h>
 
 #include "liveupdate.h"
 #include "vfio.h"
 
-void vfio_liveupdate_init(struct vfio_device *device)
+/* For what users control, whose calls otherwise take milliseconds */
+#define VFIO_LIVEUPDATE_PATIENCE	(2 * HZ)
+
+/* The last call of a blocked device's users has ended. */
+static void vfio_liveupdate_drained(struct percpu_ref *users)
 {
-	init_rwsem(&device->liveupdate.rwsem);
+	wake_up_all(&container_of(users, struct vfio_device_liveupdate,
+				  users)->wait);
+}
+
+int vfio_liveupdate_init(struct vfio_device *device)
+{
+	init_waitqueue_head(&device->liveupdate.wait);
+
+	return percpu_ref_init(&device->liveupdate.users,
+			       vfio_liveupdate_drained,
+			       PERCPU_REF_ALLOW_REINIT, GFP_KERNEL);
+}
+
+void vfio_liveupdate_destroy(struct vfio_device *device)
+{
+	percpu_ref_exit(&device->liveupdate.users);
 }
 
 /**
@@ -77,99 +105,150 @@ bool vfio_liveupdate_file_bound(struct file *file)
 EXPORT_SYMBOL_GPL(vfio_liveupdate_file_bound);
 
 /**
- * vfio_liveupdate_freeze() - Take the device away from user space
- * @device: Device with an open, bound file.
+ * vfio_liveupdate_block() - Take the device away from user space
+ * @device: Device with an open, bound file, which is not blocked.
  *
- * Waits for the ioctls, reads and writes under way; later ones give -EBUSY. One
- * that hangs (user space decides how long a page fault of its buffer takes)
- * must not hang reboot(2), which holds locks of LUO.
+ * From now on ioctls, reads and writes wait for vfio_liveupdate_unblock().
+ * vfio_liveupdate_drain() waits for those under way.
  *
- * Context: Process context, may sleep; without the device set's lock.
- * Return: 0, or -EBUSY when something is still under way after two seconds.
+ * Context: Process context, may sleep.
  */
-int vfio_liveupdate_freeze(struct vfio_device *device)
+void vfio_liveupdate_block(struct vfio_device *device)
 {
-	unsigned long end = jiffies + 2 * HZ;
+	WRITE_ONCE(device->liveupdate.blocked, true);
+	percpu_ref_kill(&device->liveupdate.users);
+}
+EXPORT_SYMBOL_GPL(vfio_liveupdate_block);
 
-	WRITE_ONCE(device->liveupdate.frozen, true);
-	while (!down_write_trylock(&device->liveupdate.rwsem)) {
-		if (time_after(jiffies, end)) {
-			WRITE_ONCE(device->liveupdate.frozen, false);
+/* Take the device set's lock, with a bound. See DOC for who may hold it. */
+static int vfio_liveupdate_lock_set(struct vfio_device *device)
+{
+	unsigned long end = jiffies + VFIO_LIVEUPDATE_PATIENCE;
+
+	while (!mutex_trylock(&device->dev_set->lock)) {
+		if (time_after(jiffies, end))
 			return -EBUSY;
-		}
 		fsleep(USEC_PER_MSEC);
 	}
-	up_write(&device->liveupdate.rwsem);
 
 	return 0;
 }
-EXPORT_SYMBOL_GPL(vfio_liveupdate_freeze);
 
 /**
- * vfio_liveupdate_unfreeze() - Undo vfio_liveupdate_freeze()
+ * vfio_liveupdate_drain() - Wait until nobody uses a blocked device
+ * @device: Device that is blocked.
+ * @why:    Where to put what is still under way.
+ *
+ * Waits for calls of the device's own user, and for those of users of its device
+ * set that may reset it by way of another device: they see that it is blocked, if
+ * they begin after this.
+ *
+ * A call that hangs (user space decides how long a page fault of its buffer
+ * takes) must not hang reboot(2).
+ *
+ * Context: Process context, may sleep. Takes the device set's lock.
+ * Return: 0, or -EBUSY when something is still under way after two seconds.
+ */
+int vfio_liveupdate_drain(struct vfio_device *device, const char **why)
+{
+	int ret;
+
+	*why = "A call of its user does not end.";
+	if (!wait_event_timeout(device->liveupdate.wait,
+				percpu_ref_is_zero(&device->liveupdate.users),
+				VFIO_LIVEUPDATE_PATIENCE))
+		return -EBUSY;
+
+	*why = "A call for a device of its device set does not end.";
+	ret = vfio_liveupdate_lock_set(device);
+	if (ret)
+		return ret;
+	mutex_unlock(&device->dev_set->lock);
+
+	return 0;
+}
+EXPORT_SYMBOL_GPL(vfio_liveupdate_drain);
+
+/**
+ * vfio_liveupdate_unblock() - Undo vfio_liveupdate_block()
+ * @device: Device.
+ *
+ * Context: Process context, may sleep.
+ */
+void vfio_liveupdate_unblock(struct vfio_device *device)
+{
+	percpu_ref_resurrect(&device->liveupdate.users);
+	WRITE_ONCE(device->liveupdate.blocked, false);
+	wake_up_all(&device->liveupdate.wait);
+}
+EXPORT_SYMBOL_GPL(vfio_liveupdate_unblock);
+
+/**
+ * vfio_liveupdate_blocked() - Is user space kept away from the device?
  * @device: Device.
  *
  * Context: Any context.
+ * Return: true between vfio_liveupdate_block() and vfio_liveupdate_unblock().
  */
-void vfio_liveupdate_unfreeze(struct vfio_device *device)
+bool vfio_liveupdate_blocked(struct vfio_device *device)
 {
-	WRITE_ONCE(device->liveupdate.frozen, false);
+	return READ_ONCE(device->liveupdate.blocked);
 }
-EXPORT_SYMBOL_GPL(vfio_liveupdate_unfreeze);
+EXPORT_SYMBOL_GPL(vfio_liveupdate_blocked);
 
-/**
- * vfio_liveupdate_frozen() - Is user space kept away from the device?
- * @device: Device.
- *
- * Context: Any context.
- * Return: true between vfio_liveupdate_freeze() and vfio_liveupdate_unfreeze().
- */
-bool vfio_liveupdate_frozen(struct vfio_device *device)
-{
-	return READ_ONCE(device->liveupdate.frozen);
-}
-EXPORT_SYMBOL_GPL(vfio_liveupdate_frozen);
-
-/* NULL when the device is frozen */
+/* Waits while the device is blocked; NULL when the task is killed meanwhile. */
 struct vfio_device *vfio_liveupdate_enter(struct vfio_device *device)
 {
-	down_read(&device->liveupdate.rwsem);
-	if (!vfio_liveupdate_frozen(device))
-		return device;
-	up_read(&device->liveupdate.rwsem);
+	while (!percpu_ref_tryget_live(&device->liveupdate.users)) {
+		if (wait_event_killable(device->liveupdate.wait,
+					!vfio_liveupdate_blocked(device)))
+			return NULL;
+	}
 
-	return NULL;
+	return device;
 }
 
 void vfio_liveupdate_exit(struct vfio_device *device)
 {
 	if (device)
-		up_read(&device->liveupdate.rwsem);
+		percpu_ref_put(&device->liveupdate.users);
 }
 
 /**
  * vfio_liveupdate_pin() - Let a device keep the page tables that it has
  * @device: Device.
+ * @why:    Where to put what is still under way.
  *
  * Context: Process context, may sleep. Takes the device set's lock.
+ * Return: 0, or -EBUSY when the lock is not to be had within two seconds.
  */
-void vfio_liveupdate_pin(struct vfio_device *device)
+int vfio_liveupdate_pin(struct vfio_device *device, const char **why)
 {
-	guard(mutex)(&device->dev_set->lock);
-	device->liveupdate.pinned = true;
+	int ret;
+
+	*why = "a call for a device of its device set does not end";
+	ret = vfio_liveupdate_lock_set(device);
+	if (ret)
+		return ret;
+	WRITE_ONCE(device->liveupdate.pinned, true);
+	mutex_unlock(&device->dev_set->lock);
+
+	return 0;
 }
 EXPORT_SYMBOL_GPL(vfio_liveupdate_pin);
 
 /**
  * vfio_liveupdate_unpin() - Undo vfio_liveupdate_pin()
- * @device: Device.
+ * @device: Device. What kept its page tables is undone already.
  *
- * Context: Process context, may sleep. Takes the device set's lock.
+ * Without the device set's lock, which unpreserve could not wait for: who is
+ * attaching the device at this moment may do so.
+ *
+ * Context: Any context.
  */
 void vfio_liveupdate_unpin(struct vfio_device *device)
 {
-	guard(mutex)(&device->dev_set->lock);
-	device->liveupdate.pinned = false;
+	WRITE_ONCE(device->liveupdate.pinned, false);
 }
 EXPORT_SYMBOL_GPL(vfio_liveupdate_unpin);
 
@@ -177,7 +256,7 @@ bool vfio_liveupdate_pinned(struct vfio_device *device)
 {
 	lockdep_assert_held(&device->dev_set->lock);
 
-	return device->liveupdate.pinned;
+	return READ_ONCE(device->liveupdate.pinned);
 }
 
 /**

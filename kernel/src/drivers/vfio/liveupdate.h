@@ -12,7 +12,8 @@
 
 #ifdef CONFIG_VFIO_LIVEUPDATE
 
-void vfio_liveupdate_init(struct vfio_device *device);
+int vfio_liveupdate_init(struct vfio_device *device);
+void vfio_liveupdate_destroy(struct vfio_device *device);
 int vfio_liveupdate_register(struct vfio_device *device);
 bool vfio_liveupdate_reserved(struct vfio_device *device);
 bool vfio_liveupdate_pinned(struct vfio_device *device);
@@ -21,7 +22,12 @@ void vfio_liveupdate_exit(struct vfio_device *device);
 
 #else
 
-static inline void vfio_liveupdate_init(struct vfio_device *device)
+static inline int vfio_liveupdate_init(struct vfio_device *device)
+{
+	return 0;
+}
+
+static inline void vfio_liveupdate_destroy(struct vfio_device *device)
 {
 }
 
@@ -56,7 +62,7 @@ static inline void vfio_liveupdate_exit(struct vfio_device *device)
 
 #endif /* CONFIG_VFIO_LIVEUPDATE */
 
-/* A user's access to the device, for the rest of the scope; NULL if frozen */
+/* A user's access to the device, for the rest of the scope; NULL for a task that was killed */
 DEFINE_CLASS(vfio_liveupdate_access, struct vfio_device *,
 	     vfio_liveupdate_exit(_T), vfio_liveupdate_enter(device),
 	     struct vfio_device *device)

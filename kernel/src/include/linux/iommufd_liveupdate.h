@@ -25,8 +25,14 @@ struct iommufd_ctx_liveupdate {
 #ifdef CONFIG_IOMMUFD_LIVEUPDATE
 
 int iommufd_liveupdate_attach(struct iommufd_device *idev);
+bool iommufd_liveupdate_marked(struct iommufd_device *idev);
 
 #else
+
+static inline bool iommufd_liveupdate_marked(struct iommufd_device *idev)
+{
+	return false;
+}
 
 static inline int iommufd_liveupdate_attach(struct iommufd_device *idev)
 {

@@ -11,6 +11,7 @@
 
 struct file;
 struct folio;
+struct inode;
 struct liveupdate_file_op_args;
 struct luo_file_set;
 
@@ -18,6 +19,7 @@ struct luo_file_set;
 
 int memfd_liveupdate_mark_dma(const struct luo_file_set *files,
 			      struct file *file);
+int memfd_liveupdate_lock(struct inode *inode);
 void memfd_liveupdate_pin_folio(struct folio *folio);
 void memfd_liveupdate_hold(struct file *file);
 void memfd_liveupdate_release(struct file *file);

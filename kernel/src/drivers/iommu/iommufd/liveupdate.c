@@ -8,6 +8,9 @@
  * iommufd's file in a session. Devices that are attached to a marked HWPT and
  * preserved after that cross in running mode: their DMA goes on.
  *
+ * A device that is attached to a marked HWPT and cannot cross in running mode is
+ * not preserved at all: its owner expects it to run on.
+ *
  * Preserve looks at every page that a marked HWPT maps. It must be a page of a
  * memfd that is preserved in the same session: anything else would belong to
  * somebody else in the next kernel, and the device would write to it. That is
@@ -44,11 +47,13 @@
 
 #include <linux/anon_inodes.h>
 #include <linux/cleanup.h>
+#include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/io.h>
 #include <linux/iommu_liveupdate.h>
 #include <linux/iommufd.h>
 #include <linux/iommufd_liveupdate.h>
+#include <linux/jiffies.h>
 #include <linux/kexec_handover.h>
 #include <linux/kho/check/iommufd.h>
 #include <linux/kho/memory.h>
@@ -63,6 +68,9 @@
 #include "io_pagetable.h"
 #include "iommufd_private.h"
 #include "liveupdate.h"
+
+/* For what users control, which takes milliseconds otherwise */
+#define IOMMUFD_LIVEUPDATE_PATIENCE	(2 * HZ)
 
 MODULE_ALIAS("liveupdate-" IOMMUFD_LIVEUPDATE_COMPATIBLE);
 
@@ -174,6 +182,34 @@ static int iommufd_liveupdate_clear_mark(struct iommufd_hwpt_paging *hwpt,
 
 	return 0;
 }
+
+/**
+ * iommufd_liveupdate_marked() - Is a device's page table marked?
+ * @idev: Device that is bound; the caller keeps it attached to what it is.
+ *
+ * Context: Process context, may sleep.
+ * Return: true if it is attached to an HWPT that is marked.
+ */
+bool iommufd_liveupdate_marked(struct iommufd_device *idev)
+{
+	struct iommu_domain *domain = iommu_get_domain_for_dev(idev->dev);
+	struct iommufd_hwpt_paging *hwpt;
+	struct iommufd_object *obj;
+	unsigned long index;
+	bool marked = false;
+
+	guard(mutex)(&idev->ictx->liveupdate.lock);
+
+	xa_lock(&idev->ictx->objects);
+	xa_for_each(&idev->ictx->objects, index, obj) {
+		hwpt = iommufd_to_marked(obj);
+		marked |= hwpt && hwpt->common.domain == domain;
+	}
+	xa_unlock(&idev->ictx->objects);
+
+	return marked;
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_liveupdate_marked, "IOMMUFD");
 
 /* ioctl(IOMMU_HWPT_LIVEUPDATE_MARK), see the uapi header */
 int iommufd_liveupdate_mark(struct iommufd_ucmd *ucmd)
@@ -360,6 +396,40 @@ static bool iommufd_liveupdate_too_late(struct iommufd_ctx *ictx,
 	return late;
 }
 
+/*
+ * Nothing is being unmapped while we hold domains_rwsem, what is being mapped
+ * shows itself, and with @liveupdate_users set neither begins. Whoever maps
+ * memory holds domains_rwsem while it is pinned, and user space decides how long
+ * that takes (userfaultfd): so there is a bound.
+ */
+static bool iommufd_liveupdate_lock(struct io_pagetable *iopt)
+{
+	unsigned long end = jiffies + IOMMUFD_LIVEUPDATE_PATIENCE;
+
+	while (time_before_eq(jiffies, end)) {
+		if (down_write_trylock(&iopt->domains_rwsem)) {
+			if (down_write_trylock(&iopt->iova_rwsem))
+				return true;
+			up_write(&iopt->domains_rwsem);
+		}
+		fsleep(USEC_PER_MSEC);
+	}
+
+	return false;
+}
+
+/*
+ * Without iova_rwsem, which unpreserve could not wait for. Whoever looks at it
+ * now finds the one or the other.
+ */
+static void iommufd_liveupdate_thaw(struct iommufd_liveupdate *lu,
+				    struct io_pagetable *iopt)
+{
+	lockdep_assert_held(&lu->ictx->liveupdate.lock);
+
+	WRITE_ONCE(iopt->liveupdate_users, iopt->liveupdate_users - 1);
+}
+
 static int iommufd_liveupdate_preserve_hwpt(struct iommufd_liveupdate *lu,
 					    struct iommufd_hwpt_paging *hwpt,
 					    const struct luo_file_set *files)
@@ -378,13 +448,12 @@ static int iommufd_liveupdate_preserve_hwpt(struct iommufd_liveupdate *lu,
 		return iommufd_liveupdate_refuse(hwpt, ret,
 						 "it cannot be announced");
 
-	/*
-	 * Nothing is being unmapped while we hold domains_rwsem, what is being
-	 * mapped shows itself, and from here on neither begins.
-	 */
-	down_write(&iopt->domains_rwsem);
-	down_write(&iopt->iova_rwsem);
-	iopt->liveupdate_users++;
+	if (!iommufd_liveupdate_lock(iopt)) {
+		iommu_liveupdate_unpreserve_domain(hwpt->common.domain);
+		return iommufd_liveupdate_refuse(hwpt, -EBUSY,
+						 "mapping or unmapping its memory does not end");
+	}
+	WRITE_ONCE(iopt->liveupdate_users, iopt->liveupdate_users + 1);
 	downgrade_write(&iopt->iova_rwsem);
 	ret = iommufd_liveupdate_check_areas(lu, hwpt, files);
 	up_read(&iopt->iova_rwsem);
@@ -400,9 +469,7 @@ static int iommufd_liveupdate_preserve_hwpt(struct iommufd_liveupdate *lu,
 
 	if (ret) {
 		iommu_liveupdate_unpreserve_domain(hwpt->common.domain);
-		down_write(&iopt->iova_rwsem);
-		iopt->liveupdate_users--;
-		up_write(&iopt->iova_rwsem);
+		iommufd_liveupdate_thaw(lu, iopt);
 		return ret;
 	}
 
@@ -416,12 +483,9 @@ static void iommufd_liveupdate_unpreserve_all(struct iommufd_liveupdate *lu)
 {
 	while (lu->count) {
 		struct iommufd_hwpt_paging *hwpt = lu->hwpts[--lu->count];
-		struct io_pagetable *iopt = &hwpt->ioas->iopt;
 
 		iommu_liveupdate_unpreserve_domain(hwpt->common.domain);
-		down_write(&iopt->iova_rwsem);
-		iopt->liveupdate_users--;
-		up_write(&iopt->iova_rwsem);
+		iommufd_liveupdate_thaw(lu, &hwpt->ioas->iopt);
 	}
 }
 
@@ -537,7 +601,8 @@ static int iommufd_liveupdate_preserve(struct liveupdate_file_op_args *args)
 	return 0;
 }
 
-static int iommufd_liveupdate_freeze(struct liveupdate_file_op_args *args)
+/* Would freeze be refused? Nothing is left to be done when it comes. */
+static int iommufd_liveupdate_check(struct liveupdate_file_op_args *args)
 {
 	struct iommufd_liveupdate *lu = args->private_data;
 	struct pci_dev *pdev;
@@ -548,8 +613,12 @@ static int iommufd_liveupdate_freeze(struct liveupdate_file_op_args *args)
 	for (u32 i = 0; i < lu->count; i++) {
 		ret = iommu_liveupdate_freeze_domain(lu->hwpts[i]->common.domain,
 						     &why);
-		if (ret)
-			return iommufd_liveupdate_refuse(lu->hwpts[i], ret, why);
+		if (ret) {
+			pr_err("Freeze failed! Page table %u (token %#llx): %s (%pe)\n",
+			       lu->hwpts[i]->common.obj.id,
+			       lu->hwpts[i]->liveupdate_token, why, ERR_PTR(ret));
+			return ret;
+		}
 	}
 
 	xa_for_each(&lu->bars, index, pdev) {
@@ -870,7 +939,7 @@ static const struct liveupdate_file_ops iommufd_liveupdate_file_ops = {
 	.can_preserve = iommufd_liveupdate_can_preserve,
 	.preserve = iommufd_liveupdate_preserve,
 	.unpreserve = iommufd_liveupdate_unpreserve,
-	.freeze = iommufd_liveupdate_freeze,
+	.check = iommufd_liveupdate_check,
 	.retrieve = iommufd_liveupdate_retrieve,
 	.can_finish = iommufd_liveupdate_can_finish,
 	.finish = iommufd_liveupdate_finish,

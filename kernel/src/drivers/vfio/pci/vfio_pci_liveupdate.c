@@ -22,23 +22,29 @@
  *   to the device, user space goes on using it. In running mode it can be
  *   attached to no other page tables from now on.
  *
+ * block
+ *   User space loses access to the device, but for BARs that it has mapped.
+ *
+ * drain
+ *   Calls of users that are under way are waited for, two seconds at most.
+ *
+ * check
+ *   Nobody could receive the device's interrupts any more, so freeze is refused with
+ *   -EINVAL while any preserved device has interrupts enabled. If nobody but the
+ *   session has the device's file, then nobody receives them now, either, and
+ *   freeze turns them off. Other things that refuse it are found here, too, so
+ *   that no device was touched when one of them refuses.
+ *
  * freeze, idle mode
- *   Nobody could receive the device's interrupts any more, so freeze refuses
- *   with -EINVAL while any preserved device has interrupts enabled, before any
- *   of them is touched. If nobody but the session has the device's file, then
- *   nobody receives them now, either, and they are turned off. Then user space
- *   loses access to the device, its BAR mappings and dma-bufs are revoked, and
- *   the device goes back to the clean state that was saved when it was opened:
- *   bus mastering off first, then waiting for its transactions, so that the
- *   reset does not cut one off, then the function reset, then the saved
- *   configuration. A device that cannot be reset crosses without: that is
- *   logged at preserve.
+ *   BAR mappings and dma-bufs are revoked, and the device goes back to the clean
+ *   state that was saved when it was opened: bus mastering off first, then
+ *   waiting for its transactions, so that the reset does not cut one off, then
+ *   the function reset, then the saved configuration. A device that cannot be
+ *   reset crosses without: that is logged at preserve.
  *
  * freeze, running mode
- *   Refuses for interrupts just the same, and with -EINVAL when the device is
- *   not in D0. User space loses access through the file but keeps its mappings
- *   of the BARs; they go with the process. From here on the kernel itself cannot
- *   write to the device's configuration space.
+ *   User space keeps its mappings of the BARs; they go with the process. From
+ *   here on the kernel itself cannot write to the device's configuration space.
  *
  * unfreeze
  *   The jump is off and access is given back. In idle mode configuration space
@@ -58,17 +64,21 @@
  *   it is while a running device uses its restored page table, which iommufd
  *   sees to. One that loses vfio-pci before it is opened is stopped and reset.
  *
- * Locking: the device set's lock guards opening, closing and freezing a device
- * and vdev->liveupdate_ser; vfio_pci_liveupdate_lock guards the list of
- * preserved files and is taken before it.
+ * Locking: vdev->liveupdate_lock guards vdev->liveupdate_ser against opening the
+ * device, and is taken inside of the device set's lock. That one belongs to the
+ * users of the set's devices, who can hold it as long as they like; it is only
+ * taken by what drivers/vfio/liveupdate.c offers, with a bound.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/cleanup.h>
+#include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/iommu.h>
 #include <linux/iommu_liveupdate.h>
+#include <linux/iommufd_liveupdate.h>
+#include <linux/jiffies.h>
 #include <linux/kexec_handover.h>
 #include <linux/kho/abi/liveupdate_versions.h>
 #include <linux/kho/abi/pci.h>
@@ -78,6 +88,8 @@
 #include <linux/module.h>
 #include <linux/pci_liveupdate.h>
 #include <linux/pm_runtime.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -87,7 +99,11 @@
 #include "vfio_pci_liveupdate.h"
 #include "vfio_pci_priv.h"
 
+/* For what users of other devices control, as VFIO_LIVEUPDATE_PATIENCE */
+#define VFIO_PCI_LIVEUPDATE_PATIENCE	(2 * HZ)
+
 MODULE_ALIAS("liveupdate-" VFIO_PCI_LIVEUPDATE_COMPATIBLE);
+MODULE_IMPORT_NS("IOMMUFD");
 
 /**
  * struct vfio_pci_liveupdate - One preserved file in the outgoing kernel.
@@ -95,18 +111,15 @@ MODULE_ALIAS("liveupdate-" VFIO_PCI_LIVEUPDATE_COMPATIBLE);
  * @file:    The file; LUO has a reference.
  * @ser:     What crosses.
  * @running: Configuration of the device when it was frozen, for unfreeze.
- * @list:    Link in vfio_pci_liveupdate_files.
+ * @user:    Who preserved it: a process, for the log.
  */
 struct vfio_pci_liveupdate {
 	struct vfio_pci_core_device *vdev;
 	struct file *file;
 	struct vfio_pci_ser *ser;
 	struct pci_saved_state *running;
-	struct list_head list;
+	char user[TASK_COMM_LEN + sizeof("[4194304]")];
 };
-
-static DEFINE_MUTEX(vfio_pci_liveupdate_lock);
-static LIST_HEAD(vfio_pci_liveupdate_files);
 
 /* Live update is on, and takes files of vfio-pci */
 static bool vfio_pci_liveupdate_registered;
@@ -202,6 +215,14 @@ static int vfio_pci_liveupdate_check(struct vfio_pci_core_device *vdev,
 	return 0;
 }
 
+static int vfio_pci_liveupdate_refuse_preserve(struct vfio_pci_core_device *vdev,
+					       int err, const char *why)
+{
+	pci_warn(vdev->pdev, "live update: cannot be preserved: %s (%pe)\n", why,
+		 ERR_PTR(err));
+	return err;
+}
+
 static int vfio_pci_liveupdate_check_file(struct vfio_pci_core_device *vdev,
 					  struct file *file)
 {
@@ -215,26 +236,40 @@ static int vfio_pci_liveupdate_check_file(struct vfio_pci_core_device *vdev,
 		ret = -EINVAL;
 	}
 
-	if (ret)
-		pci_warn(vdev->pdev,
-			 "live update: cannot be preserved: %s (%pe)\n", why,
-			 ERR_PTR(ret));
-
-	return ret;
+	return ret ? vfio_pci_liveupdate_refuse_preserve(vdev, ret, why) : 0;
 }
 
-/* Running mode if the page tables can go along, else idle mode and @why. */
-static enum pci_liveupdate_state
-vfio_pci_liveupdate_get_mode(struct vfio_pci_core_device *vdev,
-			     const struct luo_file_set *files, const char **why)
+/*
+ * Running mode if the page tables can go along, else idle mode and @why. Whoever
+ * has marked the device's page table wants it to run on, and would lose what the
+ * device does if it did not: then it is an error.
+ */
+static int vfio_pci_liveupdate_get_mode(struct vfio_pci_core_device *vdev,
+					const struct luo_file_set *files,
+					enum pci_liveupdate_state *mode,
+					const char **why)
 {
-	vfio_liveupdate_pin(&vdev->vdev);
-	if (!iommu_liveupdate_preserve_device(&vdev->pdev->dev, files, why))
-		return PCI_LIVEUPDATE_RUNNING;
+	int ret;
 
+	ret = vfio_liveupdate_pin(&vdev->vdev, why);
+	if (ret)
+		return vfio_pci_liveupdate_refuse_preserve(vdev, ret, *why);
+
+	*mode = PCI_LIVEUPDATE_RUNNING;
+	ret = iommu_liveupdate_preserve_device(&vdev->pdev->dev, files, why);
+	if (!ret)
+		return 0;
+
+	*mode = PCI_LIVEUPDATE_IDLE;
+	if (!iommufd_liveupdate_marked(vdev->vdev.iommufd_device))
+		ret = 0;
+	else
+		pci_warn(vdev->pdev,
+			 "live update: cannot be preserved: its page table is marked, but %s (%pe)\n",
+			 *why, ERR_PTR(ret));
 	vfio_liveupdate_unpin(&vdev->vdev);
 
-	return PCI_LIVEUPDATE_IDLE;
+	return ret;
 }
 
 static void vfio_pci_liveupdate_put_mode(struct vfio_pci_core_device *vdev,
@@ -301,17 +336,19 @@ static int vfio_pci_liveupdate_preserve(struct liveupdate_file_op_args *args)
 		goto err_free;
 	}
 
-	mode = vfio_pci_liveupdate_get_mode(vdev, args->files, &why);
+	ret = vfio_pci_liveupdate_get_mode(vdev, args->files, &mode, &why);
+	if (ret)
+		goto err_free_ser;
+
 	ret = pci_liveupdate_preserve(vdev->pdev, mode);
 	if (ret)
-		goto err_unpreserve;
+		goto err_put_mode;
 
 	lu->vdev = vdev;
 	lu->file = args->file;
+	snprintf(lu->user, sizeof(lu->user), "%s[%d]", current->comm,
+		 task_tgid_nr(current));
 	vfio_pci_liveupdate_write_down(vdev, mode, lu->ser);
-
-	scoped_guard(mutex, &vfio_pci_liveupdate_lock)
-		list_add_tail(&lu->list, &vfio_pci_liveupdate_files);
 
 	args->serialized_data = virt_to_phys(lu->ser);
 	args->private_data = lu;
@@ -319,8 +356,9 @@ static int vfio_pci_liveupdate_preserve(struct liveupdate_file_op_args *args)
 
 	return 0;
 
-err_unpreserve:
+err_put_mode:
 	vfio_pci_liveupdate_put_mode(vdev, mode);
+err_free_ser:
 	kho_unpreserve_free(lu->ser);
 err_free:
 	kfree(lu);
@@ -331,9 +369,6 @@ static void vfio_pci_liveupdate_unpreserve(struct liveupdate_file_op_args *args)
 {
 	struct vfio_pci_liveupdate *lu = args->private_data;
 	enum pci_liveupdate_state mode = pci_liveupdate_outgoing(lu->vdev->pdev);
-
-	scoped_guard(mutex, &vfio_pci_liveupdate_lock)
-		list_del(&lu->list);
 
 	pci_liveupdate_unpreserve(lu->vdev->pdev);
 	vfio_pci_liveupdate_put_mode(lu->vdev, mode);
@@ -368,72 +403,77 @@ static int vfio_pci_liveupdate_silence(struct vfio_pci_liveupdate *lu)
 				       vdev->irq_type, 0, 0, NULL);
 }
 
-/*
- * What refuses freeze. Exact once user space is frozen, since what is looked at
- * is changed by ioctls; a hint before.
- */
+static int vfio_pci_liveupdate_refuse_freeze(struct vfio_pci_liveupdate *lu,
+					     int err, const char *why)
+{
+	pci_err(lu->vdev->pdev, "Freeze failed! %s (preserved by %s) (%pe)\n",
+		why, lu->user, ERR_PTR(err));
+	return err;
+}
+
+/* What is against freezing the device: its user cannot change it any more. */
 static int vfio_pci_liveupdate_check_freeze(struct vfio_pci_liveupdate *lu)
 {
 	struct vfio_pci_core_device *vdev = lu->vdev;
 
 	if (vdev->irq_type != VFIO_PCI_NUM_IRQS &&
-	    !vfio_pci_liveupdate_is_orphan(lu)) {
-		pci_err(vdev->pdev, "Freeze failed! Interrupts are still enabled.\n");
-		return -EINVAL;
-	}
+	    !vfio_pci_liveupdate_is_orphan(lu))
+		return vfio_pci_liveupdate_refuse_freeze(lu, -EINVAL,
+							 "Interrupts are still enabled.");
 
-	if (pci_num_vf(vdev->pdev)) {
-		pci_err(vdev->pdev, "Freeze failed! Virtual functions are enabled.\n");
-		return -EBUSY;
-	}
+	if (pci_num_vf(vdev->pdev))
+		return vfio_pci_liveupdate_refuse_freeze(lu, -EBUSY,
+							 "Virtual functions are enabled.");
 
 	/* To wake it is to touch it, and asleep it does no DMA anyway */
 	if (vfio_pci_liveupdate_is_running(lu) &&
-	    (vdev->pdev->current_state != PCI_D0 || vdev->pm_runtime_engaged)) {
-		pci_err(vdev->pdev, "Freeze failed! It is in a low-power state.\n");
-		return -EINVAL;
-	}
+	    (vdev->pdev->current_state != PCI_D0 || vdev->pm_runtime_engaged))
+		return vfio_pci_liveupdate_refuse_freeze(lu, -EINVAL,
+							 "It is in a low-power state.");
 
 	return 0;
 }
 
-/* The refusals that users meet: find them before any device is reset. */
-static int vfio_pci_liveupdate_check_all(void)
+/* pci_dev_lock() of the device and the bridge above it, without waiting */
+static bool vfio_pci_liveupdate_trylock(struct pci_dev *pdev,
+					struct pci_dev *bridge)
 {
-	struct vfio_pci_liveupdate *lu;
-	int ret = 0;
+	if (bridge && !pci_dev_trylock(bridge))
+		return false;
+	if (pci_dev_trylock(pdev))
+		return true;
+	if (bridge)
+		pci_dev_unlock(bridge);
 
-	guard(mutex)(&vfio_pci_liveupdate_lock);
-
-	list_for_each_entry(lu, &vfio_pci_liveupdate_files, list) {
-		guard(mutex)(&lu->vdev->vdev.dev_set->lock);
-		ret = vfio_pci_liveupdate_check_freeze(lu) ?: ret;
-	}
-
-	return ret;
+	return false;
 }
 
 /*
  * Take the device's lock for a moment, and reset it if told to. Not
  * pci_try_reset_function(), which would save the present configuration.
+ *
+ * Also without a reset: who holds the device lock now may be waiting for the file
+ * to be closed, and device_shutdown() would wait for the lock. Users of devices
+ * below the same bridge hold the bridge's lock while they reset theirs: they are
+ * waited for, with a bound.
  */
 static int vfio_pci_liveupdate_reset(struct vfio_pci_core_device *vdev,
 				     bool reset)
 {
 	struct pci_dev *pdev = vdev->pdev;
 	struct pci_dev *bridge = pci_upstream_bridge(pdev);
-	int ret = -EAGAIN;
+	unsigned long end = jiffies + VFIO_PCI_LIVEUPDATE_PATIENCE;
+	int ret = 0;
 
-	/*
-	 * Also without a reset: who holds the device lock now may be waiting for
-	 * the file to be closed, and device_shutdown() would wait for the lock.
-	 */
-	if (bridge && !pci_dev_trylock(bridge))
-		return ret;
-	if (pci_dev_trylock(pdev)) {
-		ret = reset ? __pci_reset_function_locked(pdev) : 0;
-		pci_dev_unlock(pdev);
+	while (!vfio_pci_liveupdate_trylock(pdev, bridge)) {
+		if (time_after(jiffies, end))
+			return -EAGAIN;
+		fsleep(USEC_PER_MSEC);
 	}
+
+	if (reset)
+		ret = __pci_reset_function_locked(pdev);
+	pci_dev_unlock(pdev);
 	if (bridge)
 		pci_dev_unlock(bridge);
 
@@ -472,21 +512,61 @@ static int vfio_pci_liveupdate_quiesce(struct vfio_pci_liveupdate *lu)
 	return ret;
 }
 
-/* Give the device back; its configuration is as the user had it. */
-static void vfio_pci_liveupdate_give_back(struct vfio_pci_liveupdate *lu)
+static int vfio_pci_liveupdate_block(struct liveupdate_file_op_args *args)
 {
-	struct vfio_pci_core_device *vdev = lu->vdev;
+	struct vfio_pci_liveupdate *lu = args->private_data;
 
-	vfio_liveupdate_unfreeze(&vdev->vdev);
+	/* A running device that sleeps is refused, and none falls asleep now */
+	pm_runtime_get_noresume(&lu->vdev->pdev->dev);
+	vfio_liveupdate_block(&lu->vdev->vdev);
 
-	if (!vfio_pci_liveupdate_is_running(lu)) {
-		down_write(&vdev->memory_lock);
-		if (__vfio_pci_memory_enabled(vdev) && !vdev->pm_runtime_engaged)
-			vfio_pci_dma_buf_move(vdev, false);
-		up_write(&vdev->memory_lock);
-	}
+	return 0;
+}
 
-	pm_runtime_put(&vdev->pdev->dev);
+static void vfio_pci_liveupdate_unblock(struct liveupdate_file_op_args *args)
+{
+	struct vfio_pci_liveupdate *lu = args->private_data;
+
+	vfio_liveupdate_unblock(&lu->vdev->vdev);
+	pm_runtime_put(&lu->vdev->pdev->dev);
+}
+
+static int vfio_pci_liveupdate_drain(struct liveupdate_file_op_args *args)
+{
+	struct vfio_pci_liveupdate *lu = args->private_data;
+	const char *why;
+	int ret;
+
+	ret = vfio_liveupdate_drain(&lu->vdev->vdev, &why);
+
+	return ret ? vfio_pci_liveupdate_refuse_freeze(lu, ret, why) : 0;
+}
+
+static int vfio_pci_liveupdate_check_one(struct liveupdate_file_op_args *args)
+{
+	struct vfio_pci_liveupdate *lu = args->private_data;
+	int ret;
+
+	ret = vfio_pci_liveupdate_check_freeze(lu);
+	if (ret)
+		return ret;
+
+	ret = vfio_pci_liveupdate_reset(lu->vdev, false);
+	if (ret)
+		return vfio_pci_liveupdate_refuse_freeze(lu, ret,
+							 "It is being unbound or removed.");
+
+	return 0;
+}
+
+/* The BARs can be reached again, as the user had them. */
+static void vfio_pci_liveupdate_give_back(struct vfio_pci_core_device *vdev)
+{
+	lockdep_assert_held_write(&vdev->memory_lock);
+
+	WRITE_ONCE(vdev->liveupdate_quiesced, false);
+	if (__vfio_pci_memory_enabled(vdev) && !vdev->pm_runtime_engaged)
+		vfio_pci_dma_buf_move(vdev, false);
 }
 
 static int vfio_pci_liveupdate_freeze_idle(struct vfio_pci_liveupdate *lu)
@@ -494,90 +574,57 @@ static int vfio_pci_liveupdate_freeze_idle(struct vfio_pci_liveupdate *lu)
 	struct vfio_pci_core_device *vdev = lu->vdev;
 	int ret;
 
+	/* block() has a reference already */
+	ret = pm_runtime_resume(&vdev->pdev->dev);
+	if (ret < 0)
+		return vfio_pci_liveupdate_refuse_freeze(lu, ret,
+							 "Could not be woken.");
+
 	vfio_pci_zap_and_down_write_memory_lock(vdev);
+	WRITE_ONCE(vdev->liveupdate_quiesced, true);
+	/* ioeventfds of I/O ports are written to in RCU read-side sections */
+	if (vdev->ioeventfds_nr)
+		synchronize_rcu();
 	vfio_pci_dma_buf_move(vdev, true);
 	ret = vfio_pci_liveupdate_quiesce(lu);
+	if (ret)
+		vfio_pci_liveupdate_give_back(vdev);
 	up_write(&vdev->memory_lock);
 	if (ret)
-		pci_err(vdev->pdev, "Freeze failed! Could not be quiesced (%pe)\n",
-			ERR_PTR(ret));
+		return vfio_pci_liveupdate_refuse_freeze(lu, ret,
+							 "Could not be quiesced.");
 
-	return ret;
+	return 0;
 }
 
 /* The device is not touched, and from here on by nobody. */
 static int vfio_pci_liveupdate_freeze_running(struct vfio_pci_liveupdate *lu)
 {
-	struct vfio_pci_core_device *vdev = lu->vdev;
-	int ret;
+	/* Since check only root can have done that, by a reset in sysfs */
+	if (iommu_liveupdate_any_spoiled())
+		return vfio_pci_liveupdate_refuse_freeze(lu, -EINVAL,
+							 "A BAR was taken out of a preserved page table.");
 
-	/* Its user may have taken it away until now, and cannot any more */
-	if (iommu_liveupdate_any_spoiled()) {
-		pci_err(vdev->pdev, "Freeze failed! A BAR was taken out of a preserved page table.\n");
-		return -EINVAL;
-	}
-
-	ret = vfio_pci_liveupdate_reset(vdev, false);
-	if (ret) {
-		pci_err(vdev->pdev, "Freeze failed! It is being unbound or removed (%pe)\n",
-			ERR_PTR(ret));
-		return ret;
-	}
-	pci_liveupdate_set_read_only(vdev->pdev, true);
+	pci_liveupdate_set_read_only(lu->vdev->pdev, true);
 
 	return 0;
-}
-
-static int vfio_pci_liveupdate_freeze_device(struct vfio_pci_liveupdate *lu)
-{
-	int ret;
-
-	guard(mutex)(&lu->vdev->vdev.dev_set->lock);
-
-	ret = vfio_pci_liveupdate_check_freeze(lu) ?:
-	      vfio_pci_liveupdate_silence(lu);
-	if (ret)
-		return ret;
-
-	return vfio_pci_liveupdate_is_running(lu) ?
-		       vfio_pci_liveupdate_freeze_running(lu) :
-		       vfio_pci_liveupdate_freeze_idle(lu);
 }
 
 static int vfio_pci_liveupdate_freeze(struct liveupdate_file_op_args *args)
 {
 	struct vfio_pci_liveupdate *lu = args->private_data;
-	struct vfio_pci_core_device *vdev = lu->vdev;
+	struct pci_dev *pdev = lu->vdev->pdev;
 	bool running = vfio_pci_liveupdate_is_running(lu);
 	int ret;
 
-	ret = vfio_pci_liveupdate_check_all();
+	ret = vfio_pci_liveupdate_silence(lu);
+	if (!ret)
+		ret = running ? vfio_pci_liveupdate_freeze_running(lu) :
+				vfio_pci_liveupdate_freeze_idle(lu);
 	if (ret)
 		return ret;
 
-	/* A running device that sleeps is refused below, and not woken */
-	if (running)
-		pm_runtime_get_noresume(&vdev->pdev->dev);
-	else
-		ret = pm_runtime_resume_and_get(&vdev->pdev->dev);
-	if (ret)
-		return ret;
-
-	ret = vfio_liveupdate_freeze(&vdev->vdev);
-	if (ret) {
-		pci_err(vdev->pdev, "Freeze failed! A call of its user does not end (%pe)\n",
-			ERR_PTR(ret));
-		pm_runtime_put(&vdev->pdev->dev);
-		return ret;
-	}
-
-	ret = vfio_pci_liveupdate_freeze_device(lu);
-	if (ret) {
-		vfio_pci_liveupdate_give_back(lu);
-		return ret;
-	}
-
-	pci_info(vdev->pdev, "live update: frozen, %s mode\n",
+	pci_info(pdev, "live update: frozen, %s mode\n",
 		 running ? "running" : "idle");
 
 	return 0;
@@ -589,16 +636,16 @@ static void vfio_pci_liveupdate_unfreeze(struct liveupdate_file_op_args *args)
 	struct vfio_pci_core_device *vdev = lu->vdev;
 	bool running = vfio_pci_liveupdate_is_running(lu);
 
-	scoped_guard(mutex, &vdev->vdev.dev_set->lock) {
-		if (running) {
-			pci_liveupdate_set_read_only(vdev->pdev, false);
-		} else {
-			pci_load_and_free_saved_state(vdev->pdev, &lu->running);
-			pci_restore_state(vdev->pdev);
-		}
+	if (running) {
+		pci_liveupdate_set_read_only(vdev->pdev, false);
+	} else {
+		down_write(&vdev->memory_lock);
+		pci_load_and_free_saved_state(vdev->pdev, &lu->running);
+		pci_restore_state(vdev->pdev);
+		vfio_pci_liveupdate_give_back(vdev);
+		up_write(&vdev->memory_lock);
 	}
 
-	vfio_pci_liveupdate_give_back(lu);
 	pci_info(vdev->pdev, "live update: unfrozen, device %s\n",
 		 running ? "runs on" : "was reset");
 }
@@ -727,7 +774,7 @@ static int vfio_pci_liveupdate_open(struct vfio_pci_core_device *vdev,
 		return -EINVAL;
 	}
 
-	scoped_guard(mutex, &vdev->vdev.dev_set->lock)
+	scoped_guard(vfio_pci_liveupdate_opening, vdev)
 		vdev->liveupdate_ser = ser;
 	args->file = file;
 	pci_info(vdev->pdev, "live update: retrieved, %s mode\n",
@@ -796,7 +843,7 @@ static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
 		vfio_pci_liveupdate_unlock(vdev);
 	} else if (vdev) {
 		/* Opened before this, a running device runs on; after, it is reset */
-		scoped_guard(mutex, &vdev->vdev.dev_set->lock) {
+		scoped_guard(vfio_pci_liveupdate_opening, vdev) {
 			vdev->liveupdate_ser = NULL;
 			pci_liveupdate_finish(pci_domain_nr(vdev->pdev->bus),
 					      pci_dev_id(vdev->pdev));
@@ -928,6 +975,7 @@ int vfio_pci_liveupdate_feature(struct vfio_device *device, u32 flags,
 /* probe() of vfio-pci, before the VFIO core shows the device to anybody */
 void vfio_pci_liveupdate_probe(struct vfio_pci_core_device *vdev)
 {
+	mutex_init(&vdev->liveupdate_lock);
 	if (!pci_liveupdate_incoming(vdev->pdev))
 		return;
 
@@ -968,6 +1016,10 @@ static const struct liveupdate_file_ops vfio_pci_liveupdate_file_ops = {
 	.can_preserve = vfio_pci_liveupdate_can_preserve,
 	.preserve = vfio_pci_liveupdate_preserve,
 	.unpreserve = vfio_pci_liveupdate_unpreserve,
+	.block = vfio_pci_liveupdate_block,
+	.unblock = vfio_pci_liveupdate_unblock,
+	.drain = vfio_pci_liveupdate_drain,
+	.check = vfio_pci_liveupdate_check_one,
 	.freeze = vfio_pci_liveupdate_freeze,
 	.unfreeze = vfio_pci_liveupdate_unfreeze,
 	.retrieve = vfio_pci_liveupdate_retrieve,

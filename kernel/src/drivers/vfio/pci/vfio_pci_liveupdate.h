@@ -22,12 +22,38 @@ int vfio_pci_liveupdate_feature(struct vfio_device *device, u32 flags,
 void vfio_pci_liveupdate_probe(struct vfio_pci_core_device *vdev);
 void vfio_pci_liveupdate_remove(struct vfio_pci_core_device *vdev);
 
+/* Opening a device, which finish must not come in between */
+DEFINE_LOCK_GUARD_1(vfio_pci_liveupdate_opening, struct vfio_pci_core_device,
+		    mutex_lock(&_T->lock->liveupdate_lock),
+		    mutex_unlock(&_T->lock->liveupdate_lock))
+
 /* Is this the first open of a device that came in running? */
 static inline bool
 vfio_pci_liveupdate_running(struct vfio_pci_core_device *vdev)
 {
-	return vdev->liveupdate_ser &&
+	return vdev->liveupdate_ser && !vdev->liveupdate_failed &&
 	       vdev->liveupdate_ser->mode == PCI_SER_MODE_RUNNING;
+}
+
+/*
+ * Opening a device failed that came in running. It is detached from its page
+ * table next, so its DMA ends here. Whoever has the device lock now may wait for
+ * its file to be closed, as unbinding does, and stops the device then. If that is
+ * not so, the next open resets it, because it failed here: the device must not
+ * take up its old work when its bus mastering is turned on again.
+ */
+static inline void
+vfio_pci_liveupdate_open_failed(struct vfio_pci_core_device *vdev)
+{
+	struct pci_dev *pdev = vdev->pdev;
+
+	vdev->liveupdate_failed = true;
+	pci_liveupdate_set_read_only(pdev, false);
+	pci_clear_master(pdev);
+	if (device_trylock(&pdev->dev)) {
+		pci_liveupdate_abandon(pdev);
+		device_unlock(&pdev->dev);
+	}
 }
 
 /*
@@ -38,7 +64,7 @@ vfio_pci_liveupdate_running(struct vfio_pci_core_device *vdev)
 static inline int
 vfio_pci_liveupdate_open_reset(struct vfio_pci_core_device *vdev)
 {
-	if (!vdev->liveupdate_ser)
+	if (!vdev->liveupdate_ser || vdev->liveupdate_failed)
 		return pci_try_reset_function(vdev->pdev);
 
 	return vdev->liveupdate_ser->flags & VFIO_PCI_SER_RESET_WORKS ? 0 : -ENOTTY;
@@ -57,22 +83,29 @@ vfio_pci_liveupdate_clean_state(struct vfio_pci_core_device *vdev)
 	return pci_store_saved_state(vdev->pdev);
 }
 
-/* Is the device frozen, and in idle mode, so that nobody may map its memory? */
+/* Is the device frozen, and in idle mode, so that nobody may reach its BARs? */
 static inline bool
 vfio_pci_liveupdate_quiesced(struct vfio_pci_core_device *vdev)
 {
-	return vfio_liveupdate_frozen(&vdev->vdev) &&
-	       pci_liveupdate_outgoing(vdev->pdev) != PCI_LIVEUPDATE_RUNNING;
+	return READ_ONCE(vdev->liveupdate_quiesced);
 }
 
 /* May nobody reset this device by resetting its bus or slot? */
 static inline bool vfio_pci_liveupdate_holds(struct vfio_pci_core_device *vdev)
 {
-	return vfio_liveupdate_frozen(&vdev->vdev) ||
+	return vfio_liveupdate_blocked(&vdev->vdev) ||
 	       READ_ONCE(vdev->liveupdate_incoming);
 }
 
 #else
+
+DEFINE_LOCK_GUARD_1(vfio_pci_liveupdate_opening, struct vfio_pci_core_device,
+		    (void)_T, (void)_T)
+
+static inline void
+vfio_pci_liveupdate_open_failed(struct vfio_pci_core_device *vdev)
+{
+}
 
 static inline void vfio_pci_liveupdate_init(const struct pci_driver *driver,
 					    const struct vfio_device_ops *ops)
