@@ -408,6 +408,26 @@ def test_never_retrieved(start, missing):
     see_good_update(owner)
 
 
+def test_given_up(start):
+    """A restored page table whose device is given up is found no more, though nobody freed it."""
+    m, owner = at_work(start, *BOTH)
+    drive, network = owner.devices.values()
+    owner.preserve()
+    m.kexec()
+    owner.retrieve(["memory", "iommufd"], bind=False)
+    for device in (drive, network):
+        owner("hwpt_find", "I", device.tokens[2], f"R{device.name}")
+    network.stream.stop()
+    m.sh(f"echo 1 >/sys/bus/pci/devices/{network.bdf}/remove")
+    assert owner.fails("hwpt_find", "I", network.tokens[2], "R") == "ENOENT"
+    m.sh(f"echo 1 >/sys/bus/pci/devices/{drive.bdf}/remove")
+    assert owner.fails("hwpt_find", "I", drive.tokens[2], "R") == "ENOENT"
+    for device in (drive, network):
+        assert owner.fails("retrieve", "S", device.tokens[0], device.file) == "ENODEV"
+    owner("finish", "S")
+    assert owner.fails("hwpt_find", "I", drive.tokens[2], "R") == "ENOENT"
+
+
 @pytest.mark.thorough
 def test_idle_neighbour(start):
     """An idle device and a running one below the same switch: only the idle one is reset."""

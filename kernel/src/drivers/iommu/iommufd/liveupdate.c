@@ -712,6 +712,7 @@ bool iommufd_liveupdate_busy(struct iommufd_ctx *ictx, u32 id)
 	return busy;
 }
 
+/* 1: the HWPT is there; 0: it is not needed any more; else an error. */
 static int iommufd_liveupdate_restore_hwpt(struct iommufd_ctx *ictx,
 					   const struct iommufd_hwpt_ser *ser)
 {
@@ -739,7 +740,7 @@ static int iommufd_liveupdate_restore_hwpt(struct iommufd_ctx *ictx,
 	domain->cookie_type = IOMMU_COOKIE_IOMMUFD;
 	iommufd_object_finalize(ictx, &hwpt->common.obj);
 
-	return 0;
+	return 1;
 }
 
 /* Retrieve failed half-way: the domains go on without HWPTs. */
@@ -780,6 +781,7 @@ static int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 	const struct iommufd_ser *ser = iommufd_liveupdate_ser(args);
 	struct iommufd_ctx *ictx;
 	struct file *file;
+	u32 count = 0;
 	int ret = 0;
 
 	if (!ser)
@@ -790,16 +792,19 @@ static int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 		return PTR_ERR(file);
 	ictx = file->private_data;
 
-	for (u32 i = 0; i < ser->count && !ret; i++)
+	for (u32 i = 0; i < ser->count && ret >= 0; i++) {
 		ret = iommufd_liveupdate_restore_hwpt(ictx, &ser->hwpts[i]);
-	if (ret) {
+		count += ret > 0;
+	}
+	if (ret < 0) {
 		iommufd_liveupdate_forget(ictx);
 		fput(file);
 		return ret;
 	}
 
 	args->file = file;
-	pr_info("retrieved an iommufd with %u page tables\n", ser->count);
+	pr_info("retrieved an iommufd with %u of %u page tables\n", count,
+		ser->count);
 
 	return 0;
 }
@@ -836,8 +841,8 @@ int iommufd_liveupdate_find(struct iommufd_ucmd *ucmd)
 	struct iommufd_ctx *ictx = ucmd->ictx;
 	struct iommufd_hwpt_restored *hwpt;
 	struct iommufd_object *obj;
+	u32 domain = U32_MAX;
 	unsigned long index;
-	int ret = -ENOENT;
 
 	if (cmd->flags || cmd->__reserved)
 		return -EOPNOTSUPP;
@@ -848,11 +853,15 @@ int iommufd_liveupdate_find(struct iommufd_ucmd *ucmd)
 		if (!hwpt || hwpt->token != cmd->token)
 			continue;
 		cmd->out_hwpt_id = obj->id;
-		ret = 0;
+		domain = hwpt->index;
 	}
 	xa_unlock(&ictx->objects);
 
-	return ret ?: iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	/* Its device may have been given up since */
+	if (!iommu_liveupdate_domain_busy(domain))
+		return -ENOENT;
+
+	return iommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }
 
 /* The restored HWPT that a device is attached to, with a reference to use it */
