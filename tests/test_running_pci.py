@@ -5,8 +5,8 @@ import pytest
 
 from lab import Igb, Nvme, Port, STANDARD, Switch, pci
 from lab.running import BLOCKS_OF_COMMAND, IOMMUFD_TOKEN, SEED, Running
-from update import (PAIR, Ats, bridges, load_vfio, see_good_update, see_jump_refused, see_no_faults,
-                    see_undisturbed, state, states, take_over)
+from update import (PAIR, Ats, Owner, bridges, load_vfio, see_good_update, see_jump_refused,
+                    see_no_faults, see_undisturbed, state, states, take_over)
 
 ALL = ("nvme0", "igb0", "nvme1", "igb1")
 
@@ -345,6 +345,30 @@ def test_left_behind(start):
         see_ordinary(m, bdf)
         see_no_faults(owners[name])
     see_good_update(goes_on)
+
+
+def test_readers_disturb_nobody(start):
+    """Who reads all that sysfs says of devices, over and over, makes no reset and no jump fail."""
+    m = start(topology=(*PAIR, Port(Nvme("nvme1"))))
+    owner = Running(m)
+    owner.open("nvme0")
+    owner.start()
+    idle = Owner(m, "idle")
+    idle.own("nvme1", "igb0")
+    for name in ("nvme0", "nvme1", "igb0"):
+        folder = f"/sys/bus/pci/devices/{m.bdf(name)}"
+        for file in m.sh(f"cd {folder}; echo liveupdate_*").split():
+            m.worker(f"{name}-{file}").start("read_hammer", f"{folder}/{file}")
+    for _ in range(10):
+        for device in ("nvme1", "igb0"):
+            idle("vfio_reset", f"D{device}")
+    owner.preserve()
+    idle.preserve("nvme1", "igb0", session="idle", first=90)
+    m.kexec()
+    take_over(owner)
+    see_good_update(owner)
+    idle.retrieve("nvme1", "igb0", session="idle", first=90)
+    idle.finish()
 
 
 def test_reset_by_its_owner(start):

@@ -240,6 +240,21 @@ static int cmd_sh(const struct arg *a)
 	return 0;
 }
 
+/* Read a file again and again, as often as can be; ends with an error. */
+static int cmd_read_hammer(const struct arg *a)
+{
+	int fd = open(a[0].s, O_RDONLY | O_CLOEXEC), ret;
+	char buf[4096];
+
+	if (fd < 0)
+		return -errno;
+	while (pread(fd, buf, sizeof(buf), 0) >= 0 || errno == EAGAIN)
+		;
+	ret = -errno;
+	close(fd);
+	return ret;
+}
+
 static int cmd_sleep(const struct arg *a)
 {
 	pause_us(a[0].n * 1000);
@@ -319,6 +334,7 @@ static int cmd_took(const struct arg *a)
 
 const struct command core_commands[] = {
 	{ "sh", "r", cmd_sh, "COMMAND LINE" },
+	{ "read_hammer", "s", cmd_read_hammer, "PATH" },
 	{ "open", "Ns", cmd_open, "NEW PATH" },
 	{ "dup", "No", cmd_dup, "NEW OBJECT" },
 	{ "close", "o", cmd_close, "OBJECT" },

@@ -561,79 +561,78 @@ EXPORT_SYMBOL_GPL(iommu_liveupdate_any_spoiled);
 /* --- outgoing: devices and units -------------------------------------------- */
 
 /* What is against a group whatever page table it is attached to? */
-static int iommu_liveupdate_check_members(struct iommu_group *group,
-					  const struct iommu_liveupdate_ops *ops,
-					  const char **why)
+static enum pci_liveupdate_why
+iommu_liveupdate_check_members(struct iommu_group *group,
+			       const struct iommu_liveupdate_ops *ops)
 {
+	enum pci_liveupdate_why why = PCI_LIVEUPDATE_YES;
 	unsigned long pasid = IOMMU_NO_PASID;
 	struct group_device *gdev;
-	int ret;
 
 	lockdep_assert_held(&group->mutex);
 
-	*why = "it uses PASIDs";
 	if (xa_find_after(&group->pasid_array, &pasid, ULONG_MAX, XA_PRESENT))
-		return -EOPNOTSUPP;
+		return PCI_LIVEUPDATE_PASID;
 
-	*why = "it is being reset";
 	if (group->recovery_cnt)
-		return -EBUSY;
+		return PCI_LIVEUPDATE_RESETTING;
 
-	for_each_group_device(group, gdev) {
-		ret = ops->device_check(gdev->dev, why);
-		if (ret)
-			return ret;
-	}
+	for_each_group_device(group, gdev)
+		why = why ?: ops->device_check(gdev->dev);
 
-	return 0;
+	return why;
 }
 
 static int iommu_liveupdate_check_group(struct iommu_group *group,
-					const char **why)
+					const char **text)
 {
 	struct iommu_liveupdate_domain *lu;
+	enum pci_liveupdate_why why;
 
 	lockdep_assert_held(&group->mutex);
 
-	*why = "its page table is not preserved";
+	*text = "its page table is not preserved";
 	lu = xa_load(&iommu_liveupdate_preserved, (unsigned long)group->domain);
 	if (!lu || !lu->listed || lu->spoiled)
 		return -ENOENT;
 
-	return iommu_liveupdate_check_members(group,
-					      group->domain->owner->liveupdate,
-					      why);
+	why = iommu_liveupdate_check_members(group,
+					     group->domain->owner->liveupdate);
+	*text = pci_liveupdate_why_text(why);
+
+	return pci_liveupdate_why_error(why);
 }
 
 /**
  * iommu_liveupdate_can_run() - Could a device's DMA go on in an update?
  * @dev: Device; the caller keeps it in its IOMMU group.
- * @why: Where to put what is against it.
  *
  * Unlike iommu_liveupdate_check_device() this does not ask for a preserved page
  * table: it says what there is when the device is attached to one.
  *
- * Context: Process context, may sleep.
- * Return: 0; -ENODEV without an IOMMU; -EOPNOTSUPP when something about the
- * device or its IOMMU stands against it; -EBUSY while it is being reset.
+ * Context: Process context, may sleep. Takes the lock of the group.
+ * Return: %PCI_LIVEUPDATE_YES, or what stands against it.
  */
-int iommu_liveupdate_can_run(struct device *dev, const char **why)
+enum pci_liveupdate_why iommu_liveupdate_can_run(struct device *dev)
 {
-	struct iommu_group *group = dev->iommu_group;
+	struct iommu_group *group = iommu_group_get(dev);
+	enum pci_liveupdate_why why = PCI_LIVEUPDATE_NO_IOMMU;
 	const struct iommu_liveupdate_ops *ops;
 
-	*why = "no IOMMU translates for it";
-	if (!group || !dev->iommu || !dev->iommu->iommu_dev)
-		return -ENODEV;
+	if (!group)
+		return why;
 
-	*why = "its IOMMU's driver takes no part";
-	ops = dev_iommu_ops(dev)->liveupdate;
-	if (!ops)
-		return -EOPNOTSUPP;
+	/* Under the lock of the group its members keep their IOMMU */
+	scoped_guard(mutex, &group->mutex) {
+		if (!dev->iommu || !dev->iommu->iommu_dev)
+			break;
+		ops = dev_iommu_ops(dev)->liveupdate;
+		why = ops ? iommu_liveupdate_check_members(group, ops) :
+			    PCI_LIVEUPDATE_IOMMU_DRIVER;
+	}
+	iommu_group_put(group);
 
-	guard(mutex)(&group->mutex);
-
-	return iommu_liveupdate_check_members(group, ops, why);
+	return why;
 }
 
 /**

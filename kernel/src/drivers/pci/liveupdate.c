@@ -32,19 +32,12 @@
  * device from then on.
  *
  * What a device goes through is shown in its ``liveupdate`` attribute in sysfs,
- * and what it could go through in ``liveupdate_modes``, see
- * Documentation/ABI/testing/sysfs-bus-pci-liveupdate.
+ * see Documentation/ABI/testing/sysfs-bus-pci-liveupdate. Not every device can be
+ * preserved: see liveupdate_check.c.
  *
- * Not every device can be preserved. Refused, with one line in the log, are
- * virtual functions, physical functions with virtual functions enabled, and
- * devices whose DMA the IOMMU cannot tell from another device's: those that
- * share their IOMMU group with anything but the bridges above them (the port of
- * a switch without ACS is in the group of what is below it), and those behind a
- * bridge that puts its own requester ID on their requests.
- *
- * Locking: pci_liveupdate_lock guards the outgoing and the incoming list, the
- * list of drivers and all writes to &struct pci_liveupdate. LUO's own lock of the FLB is taken
- * before it and never inside it.
+ * Locking: pci_liveupdate_lock guards the outgoing and the incoming list and all
+ * writes to &struct pci_liveupdate. LUO's own lock of the FLB is taken before it
+ * and never inside it.
  */
 
 #define pr_fmt(fmt) "PCI: live update: " fmt
@@ -61,14 +54,10 @@
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/string.h>
-#include <linux/sysfs.h>
 
 #include "pci.h"
 
 static DEFINE_MUTEX(pci_liveupdate_lock);
-
-/* Drivers whose devices can be preserved: pci_liveupdate_driver */
-static LIST_HEAD(pci_liveupdate_drivers);
 
 /* This kernel was handed devices, whether they are finished or not */
 static bool pci_liveupdate_came_in;
@@ -303,23 +292,24 @@ static void pci_liveupdate_put_incoming(void)
  *
  * From now on preserving a file of @fh makes the PCI core keep its list.
  *
- * Context: Process context, may sleep. Takes pci_liveupdate_lock.
- * Return: 0, or what liveupdate_register_flb() returns: -EOPNOTSUPP when live
- * update is off, -ENOMEM, -EEXIST, -ENOSPC.
+ * Context: Process context, may sleep.
+ * Return: 0, -ENAMETOOLONG when the driver's name does not fit into what crosses,
+ * or what liveupdate_register_flb() returns: -EOPNOTSUPP when live update is off,
+ * -ENOMEM, -EEXIST, -ENOSPC.
  */
 int pci_liveupdate_register(struct liveupdate_file_handler *fh,
 			    struct pci_liveupdate_driver *drv)
 {
 	int ret;
 
+	if (strlen(drv->driver->name) >= PCI_SER_DRIVER_LEN)
+		return -ENAMETOOLONG;
+
 	ret = liveupdate_register_flb(fh, &pci_liveupdate_flb);
-	if (ret)
-		return ret;
+	if (!ret)
+		pci_liveupdate_add_driver(drv);
 
-	guard(mutex)(&pci_liveupdate_lock);
-	list_add_tail(&drv->list, &pci_liveupdate_drivers);
-
-	return 0;
+	return ret;
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_register);
 
@@ -328,13 +318,12 @@ EXPORT_SYMBOL_GPL(pci_liveupdate_register);
  * @fh:  File handler that was registered.
  * @drv: Driver that was registered with it.
  *
- * Context: Process context, may sleep. Takes pci_liveupdate_lock.
+ * Context: Process context, may sleep.
  */
 void pci_liveupdate_unregister(struct liveupdate_file_handler *fh,
 			       struct pci_liveupdate_driver *drv)
 {
-	scoped_guard(mutex, &pci_liveupdate_lock)
-		list_del(&drv->list);
+	pci_liveupdate_remove_driver(drv);
 	liveupdate_unregister_flb(fh, &pci_liveupdate_flb);
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_unregister);
@@ -345,104 +334,6 @@ static int pci_liveupdate_refuse(struct pci_dev *pdev, int err, const char *why)
 		 ERR_PTR(err));
 	return err;
 }
-
-static bool pci_liveupdate_is_above(struct pci_dev *bridge, struct pci_dev *pdev)
-{
-	while ((pdev = pci_upstream_bridge(pdev))) {
-		if (pdev == bridge)
-			return true;
-	}
-
-	return false;
-}
-
-/* Is this member of the group of @data neither it nor a bridge above it? */
-static int pci_liveupdate_is_stranger(struct device *dev, void *data)
-{
-	struct pci_dev *pdev = data;
-
-	return dev != &pdev->dev &&
-	       !(dev_is_pci(dev) && pci_liveupdate_is_above(to_pci_dev(dev), pdev));
-}
-
-static int pci_liveupdate_other_alias(struct pci_dev *pdev, u16 alias, void *data)
-{
-	struct pci_dev *self = data;
-
-	return alias != pci_dev_id(self);
-}
-
-/* Can the IOMMU tell this device's DMA from every other device's? */
-static int pci_liveupdate_check_dma(struct pci_dev *pdev, const char **why)
-{
-	struct iommu_group *group = iommu_group_get(&pdev->dev);
-	int shared;
-
-	*why = "has no IOMMU group";
-	if (!group)
-		return -ENODEV;
-
-	shared = iommu_group_for_each_dev(group, pdev,
-					  pci_liveupdate_is_stranger);
-	iommu_group_put(group);
-
-	*why = "not alone in its IOMMU group";
-	if (shared)
-		return -EXDEV;
-
-	*why = "its DMA uses another requester ID";
-	if (pci_for_each_dma_alias(pdev, pci_liveupdate_other_alias, pdev))
-		return -EXDEV;
-
-	return 0;
-}
-
-static int pci_liveupdate_check_bars(struct pci_dev *pdev)
-{
-	for (; pdev; pdev = pci_upstream_bridge(pdev)) {
-		if (!pci_liveupdate_can_record(pdev))
-			return -EOPNOTSUPP;
-	}
-
-	return 0;
-}
-
-static int pci_liveupdate_check(struct pci_dev *pdev, const char **why)
-{
-	*why = "is a virtual function";
-	if (pdev->is_virtfn)
-		return -EOPNOTSUPP;
-
-	*why = "has virtual functions enabled";
-	if (pci_num_vf(pdev))
-		return -EOPNOTSUPP;
-
-	*why = "its driver's name is too long";
-	if (pdev->driver && strlen(pdev->driver->name) >= PCI_SER_DRIVER_LEN)
-		return -ENAMETOOLONG;
-
-	*why = "it or a bridge above it has a BAR of unusual size";
-	if (pci_liveupdate_check_bars(pdev))
-		return -EOPNOTSUPP;
-
-	return pci_liveupdate_check_dma(pdev, why);
-}
-
-/**
- * pci_liveupdate_can_preserve() - Is a device one that can be preserved?
- * @pdev: Device, bound to the driver that calls.
- *
- * Context: Process context, may sleep.
- * Return: 0, or the error with which pci_liveupdate_preserve() would refuse it
- * because of what it is. Nothing is logged.
- */
-int pci_liveupdate_can_preserve(struct pci_dev *pdev)
-{
-	const char *why;
-
-	return pci_liveupdate_check(pdev, &why);
-}
-EXPORT_SYMBOL_GPL(pci_liveupdate_can_preserve);
 
 static int pci_liveupdate_add(struct pci_ser *ser, struct pci_dev *pdev,
 			      enum pci_liveupdate_state mode)
@@ -487,19 +378,18 @@ static int pci_liveupdate_add(struct pci_ser *ser, struct pci_dev *pdev,
  * Return: 0 on success. -EOPNOTSUPP for a virtual function, a device with
  * virtual functions enabled or one whose BARs cannot be written down, -ENODEV
  * without an IOMMU group, -EXDEV when the IOMMU cannot tell its DMA from another
- * device's, -ENAMETOOLONG, -EBUSY when preserved already, -ENOSPC or -ENOMEM
- * when there is no room to write it down, -ENOENT when called outside of a
- * file's preserve().
+ * device's, -EBUSY when preserved already, -ENOSPC or -ENOMEM when there is no
+ * room to write it down, -ENOENT when called outside of a file's preserve().
  */
 int pci_liveupdate_preserve(struct pci_dev *pdev, enum pci_liveupdate_state mode)
 {
-	const char *why;
+	enum pci_liveupdate_why why = pci_liveupdate_check(pdev);
 	void *obj;
 	int ret;
 
-	ret = pci_liveupdate_check(pdev, &why);
-	if (ret)
-		return pci_liveupdate_refuse(pdev, ret, why);
+	if (why)
+		return pci_liveupdate_refuse(pdev, pci_liveupdate_why_error(why),
+					     pci_liveupdate_why_text(why));
 
 	ret = liveupdate_flb_get_outgoing(&pci_liveupdate_flb, &obj);
 	if (ret)
@@ -639,7 +529,7 @@ pci_liveupdate_entry_state(const struct pci_dev_ser *entry)
 						     PCI_LIVEUPDATE_IDLE;
 }
 
-static const char *pci_liveupdate_state_name(enum pci_liveupdate_state state)
+const char *pci_liveupdate_state_name(enum pci_liveupdate_state state)
 {
 	static const char * const names[] = {
 		[PCI_LIVEUPDATE_NONE] = "none",
@@ -879,109 +769,3 @@ bool pci_liveupdate_shutdown(struct pci_dev *pdev)
 
 	return false;
 }
-
-static ssize_t liveupdate_show(struct device *dev,
-			       struct device_attribute *attr, char *buf)
-{
-	struct pci_dev *pdev = to_pci_dev(dev);
-	enum pci_liveupdate_state outgoing = pci_liveupdate_outgoing(pdev);
-	enum pci_liveupdate_state incoming = pci_liveupdate_incoming(pdev);
-	int len = 0;
-
-	if (!outgoing && !incoming)
-		return sysfs_emit(buf, "none\n");
-	if (incoming)
-		len += sysfs_emit_at(buf, len, "incoming %s\n",
-				     pci_liveupdate_state_name(incoming));
-	if (outgoing)
-		len += sysfs_emit_at(buf, len, "outgoing %s\n",
-				     pci_liveupdate_state_name(outgoing));
-
-	return len;
-}
-static DEVICE_ATTR_RO(liveupdate);
-
-/* Does the driver that the device is bound to take part, and with this device? */
-static int pci_liveupdate_check_driver(struct pci_dev *pdev, const char **why)
-{
-	struct pci_liveupdate_driver *drv;
-
-	device_lock_assert(&pdev->dev);
-
-	*why = "no driver is bound";
-	if (!pdev->dev.driver)
-		return -ENODEV;
-
-	guard(mutex)(&pci_liveupdate_lock);
-
-	list_for_each_entry(drv, &pci_liveupdate_drivers, list) {
-		if (drv->driver == pdev->dev.driver)
-			return drv->check(pdev, why);
-	}
-
-	*why = "its driver takes no part";
-
-	return -EOPNOTSUPP;
-}
-
-static int pci_liveupdate_emit(char *buf, int len, const char *what, int err,
-			       const char *why)
-{
-	if (!err)
-		return len + sysfs_emit_at(buf, len, "%s yes\n", what);
-
-	return len + sysfs_emit_at(buf, len, "%s %pe %s\n", what, ERR_PTR(err),
-				   why);
-}
-
-static ssize_t liveupdate_modes_show(struct device *dev,
-				     struct device_attribute *attr, char *buf)
-{
-	const char *why = "live update is off", *why_not_running, *why_not_driver;
-	int idle = -EOPNOTSUPP, running, driver, len;
-	struct pci_dev *pdev = to_pci_dev(dev);
-
-	/* Who unbinds it may wait for its file to be closed: not so the reader */
-	if (!device_trylock(dev))
-		return -EAGAIN;
-
-	if (liveupdate_enabled())
-		idle = pci_liveupdate_check(pdev, &why);
-	running = idle;
-	why_not_running = why;
-	if (!idle)
-		running = iommu_liveupdate_can_run(dev, &why_not_running);
-	driver = pci_liveupdate_check_driver(pdev, &why_not_driver);
-
-	device_unlock(dev);
-
-	len = pci_liveupdate_emit(buf, 0, "idle", idle, why);
-	len = pci_liveupdate_emit(buf, len, "running", running, why_not_running);
-
-	return pci_liveupdate_emit(buf, len, "driver", driver, why_not_driver);
-}
-static DEVICE_ATTR_RO(liveupdate_modes);
-
-static struct attribute *pci_liveupdate_attrs[] = {
-	&dev_attr_liveupdate.attr,
-	&dev_attr_liveupdate_modes.attr,
-	NULL,
-};
-
-/* A bridge is preserved for what is below it, and never for itself. */
-static umode_t pci_liveupdate_attr_visible(struct kobject *kobj,
-					   struct attribute *attr, int n)
-{
-	struct pci_dev *pdev = to_pci_dev(kobj_to_dev(kobj));
-
-	if (attr == &dev_attr_liveupdate_modes.attr &&
-	    pdev->hdr_type != PCI_HEADER_TYPE_NORMAL)
-		return 0;
-
-	return attr->mode;
-}
-
-const struct attribute_group pci_liveupdate_attr_group = {
-	.attrs = pci_liveupdate_attrs,
-	.is_visible = pci_liveupdate_attr_visible,
-};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * PCI devices in a Live Update: what the PCI core itself calls.
- * The story is told in liveupdate.c and liveupdate_config.c.
+ * The story is told in liveupdate.c, liveupdate_check.c and liveupdate_config.c.
  */
 #ifndef _DRIVERS_PCI_LIVEUPDATE_H
 #define _DRIVERS_PCI_LIVEUPDATE_H
@@ -20,6 +20,12 @@ bool pci_liveupdate_keep_buses(void);
 bool pci_liveupdate_skip_bridge(struct pci_dev *bridge, int pass);
 int pci_liveupdate_match_driver(struct pci_dev *pdev, struct pci_driver *drv);
 bool pci_liveupdate_shutdown(struct pci_dev *pdev);
+const char *pci_liveupdate_state_name(enum pci_liveupdate_state state);
+
+/* liveupdate_check.c */
+enum pci_liveupdate_why pci_liveupdate_check(struct pci_dev *pdev);
+void pci_liveupdate_add_driver(struct pci_liveupdate_driver *drv);
+void pci_liveupdate_remove_driver(struct pci_liveupdate_driver *drv);
 extern const struct attribute_group pci_liveupdate_attr_group;
 
 /* liveupdate_config.c */

@@ -9,6 +9,7 @@
 
 #include <linux/errno.h>
 #include <linux/kho/abi/iommu.h>
+#include <linux/pci_liveupdate.h>
 #include <linux/types.h>
 
 struct device;
@@ -21,8 +22,7 @@ struct luo_file_set;
  * struct iommu_liveupdate_ops - What a driver of IOMMUs does in a live update.
  * @domain_preserve: Keep the page table of @domain and describe it in @ser.
  * @domain_unpreserve: Undo @domain_preserve.
- * @device_check: Can @dev go on with its DMA through an update? If not, @why
- *                says why not.
+ * @device_check: Can @dev go on with its DMA through an update?
  * @device_unit: Say in @unit which unit translates for @dev (id, type).
  * @unit_preserve: Make room for the tables of a unit that stays on (root).
  * @unit_unpreserve: Undo @unit_preserve. No device is left in the tables.
@@ -45,7 +45,7 @@ struct iommu_liveupdate_ops {
 	int (*domain_preserve)(struct iommu_domain *domain,
 			       struct iommu_domain_ser *ser);
 	void (*domain_unpreserve)(struct iommu_domain *domain);
-	int (*device_check)(struct device *dev, const char **why);
+	enum pci_liveupdate_why (*device_check)(struct device *dev);
 	void (*device_unit)(struct device *dev, struct iommu_unit_ser *unit);
 	int (*unit_preserve)(struct iommu_unit_ser *unit);
 	void (*unit_unpreserve)(struct iommu_unit_ser *unit);
@@ -78,7 +78,7 @@ int iommu_liveupdate_freeze_domain(struct iommu_domain *domain,
 bool iommu_liveupdate_any_spoiled(void);
 bool iommu_liveupdate_can_preserve_domain(struct iommu_domain *domain);
 
-int iommu_liveupdate_can_run(struct device *dev, const char **why);
+enum pci_liveupdate_why iommu_liveupdate_can_run(struct device *dev);
 int iommu_liveupdate_check_device(struct device *dev, const char **why);
 int iommu_liveupdate_preserve_device(struct device *dev,
 				     const struct luo_file_set *files,
@@ -119,16 +119,17 @@ iommu_liveupdate_unregister(struct liveupdate_file_handler *fh)
 {
 }
 
-static inline int iommu_liveupdate_can_run(struct device *dev, const char **why)
+static inline enum pci_liveupdate_why
+iommu_liveupdate_can_run(struct device *dev)
 {
-	*why = "this kernel cannot preserve IOMMU domains";
-	return -EOPNOTSUPP;
+	return PCI_LIVEUPDATE_IOMMU_DRIVER;
 }
 
 static inline int iommu_liveupdate_check_device(struct device *dev,
 						const char **why)
 {
-	return iommu_liveupdate_can_run(dev, why);
+	*why = "this kernel cannot preserve IOMMU domains";
+	return -EOPNOTSUPP;
 }
 
 static inline int

@@ -30,6 +30,57 @@ enum pci_liveupdate_state {
 };
 
 /**
+ * enum pci_liveupdate_why - Why a PCI device cannot be preserved.
+ * @PCI_LIVEUPDATE_YES:          It can.
+ * @PCI_LIVEUPDATE_NOT_READY:    It is being added or removed.
+ * @PCI_LIVEUPDATE_OFF:          Live update is off in this kernel.
+ * @PCI_LIVEUPDATE_IS_VF:        It is a virtual function.
+ * @PCI_LIVEUPDATE_HAS_VFS:      It has virtual functions enabled.
+ * @PCI_LIVEUPDATE_BARS:         The size of a BAR, its own or of a bridge above
+ *                               it, cannot be written down.
+ * @PCI_LIVEUPDATE_NO_GROUP:     It has no IOMMU group.
+ * @PCI_LIVEUPDATE_SHARED_GROUP: Others than bridges above it are in its group.
+ * @PCI_LIVEUPDATE_DMA_ALIAS:    Its DMA comes under another requester ID.
+ * @PCI_LIVEUPDATE_NO_IOMMU:     No IOMMU translates for it.
+ * @PCI_LIVEUPDATE_IOMMU_DRIVER: The driver of its IOMMU takes no part.
+ * @PCI_LIVEUPDATE_IOMMU_ALIAS:  Its IOMMU knows it under another requester ID.
+ * @PCI_LIVEUPDATE_PASID:        It uses PASIDs.
+ * @PCI_LIVEUPDATE_ATS:          Its Address Translation Service is enabled.
+ * @PCI_LIVEUPDATE_PRI:          Its Page Request Interface is enabled.
+ * @PCI_LIVEUPDATE_DIRECT:       Firmware wants memory to be mapped for it.
+ * @PCI_LIVEUPDATE_RESETTING:    It is being reset.
+ * @PCI_LIVEUPDATE_NO_DRIVER:    No driver is bound to it.
+ * @PCI_LIVEUPDATE_OTHER_DRIVER: The driver that is bound to it takes no part.
+ * @PCI_LIVEUPDATE_DISPLAY:      vfio-pci: it is one of Intel's display devices.
+ * @PCI_LIVEUPDATE_INCOHERENT:   vfio-pci: its DMA is not cache coherent.
+ *
+ * Each has its word in sysfs, its text in the log and its errno.
+ */
+enum pci_liveupdate_why {
+	PCI_LIVEUPDATE_YES,
+	PCI_LIVEUPDATE_NOT_READY,
+	PCI_LIVEUPDATE_OFF,
+	PCI_LIVEUPDATE_IS_VF,
+	PCI_LIVEUPDATE_HAS_VFS,
+	PCI_LIVEUPDATE_BARS,
+	PCI_LIVEUPDATE_NO_GROUP,
+	PCI_LIVEUPDATE_SHARED_GROUP,
+	PCI_LIVEUPDATE_DMA_ALIAS,
+	PCI_LIVEUPDATE_NO_IOMMU,
+	PCI_LIVEUPDATE_IOMMU_DRIVER,
+	PCI_LIVEUPDATE_IOMMU_ALIAS,
+	PCI_LIVEUPDATE_PASID,
+	PCI_LIVEUPDATE_ATS,
+	PCI_LIVEUPDATE_PRI,
+	PCI_LIVEUPDATE_DIRECT,
+	PCI_LIVEUPDATE_RESETTING,
+	PCI_LIVEUPDATE_NO_DRIVER,
+	PCI_LIVEUPDATE_OTHER_DRIVER,
+	PCI_LIVEUPDATE_DISPLAY,
+	PCI_LIVEUPDATE_INCOHERENT,
+};
+
+/**
  * struct pci_liveupdate - Live update state of one &struct pci_dev.
  * @outgoing:  An &enum pci_liveupdate_state: what is going to the next kernel.
  * @incoming:  An &enum pci_liveupdate_state: what came from the previous kernel
@@ -54,14 +105,15 @@ struct pci_liveupdate {
 /**
  * struct pci_liveupdate_driver - A driver that preserves its devices.
  * @driver: The driver.
- * @check:  Is there something about this device, which is bound to @driver, for
- *          which @driver would not preserve it? If so @why says it. Returns 0 or
- *          the error. Called with the device lock held; may sleep.
+ * @check:  Is there something about this device, which was bound to @driver a
+ *          moment ago, for which @driver would not preserve it? Called under
+ *          RCU and without the device lock, while the device may be unbound: it
+ *          neither sleeps nor touches the driver data.
  * @list:   The PCI core's.
  */
 struct pci_liveupdate_driver {
 	const struct device_driver *driver;
-	int (*check)(struct pci_dev *pdev, const char **why);
+	enum pci_liveupdate_why (*check)(struct pci_dev *pdev);
 	struct list_head list;
 };
 
@@ -71,6 +123,8 @@ int pci_liveupdate_register(struct liveupdate_file_handler *fh,
 			    struct pci_liveupdate_driver *drv);
 void pci_liveupdate_unregister(struct liveupdate_file_handler *fh,
 			       struct pci_liveupdate_driver *drv);
+const char *pci_liveupdate_why_text(enum pci_liveupdate_why why);
+int pci_liveupdate_why_error(enum pci_liveupdate_why why);
 int pci_liveupdate_can_preserve(struct pci_dev *pdev);
 int pci_liveupdate_preserve(struct pci_dev *pdev,
 			    enum pci_liveupdate_state mode);

@@ -170,24 +170,25 @@ static void intel_liveupdate_domain_unpreserve(struct iommu_domain *domain)
 	dmar_domain->iommu.ops->unpreserve(&dmar_domain->iommu);
 }
 
-static int intel_liveupdate_device_check(struct device *dev, const char **why)
+static enum pci_liveupdate_why intel_liveupdate_device_check(struct device *dev)
 {
 	struct device_domain_info *info = dev_iommu_priv_get(dev);
 
-	*why = "its IOMMU translates under another name";
 	if (!dev_is_pci(dev) || dev_is_real_dma_subdevice(dev) ||
 	    PCI_DEVID(info->bus, info->devfn) != pci_dev_id(to_pci_dev(dev)))
-		return -EOPNOTSUPP;
+		return PCI_LIVEUPDATE_IOMMU_ALIAS;
 
-	*why = "its ATS, PRI or PASID is enabled";
-	if (info->ats_enabled || info->pri_enabled || info->pasid_enabled)
-		return -EOPNOTSUPP;
+	if (info->ats_enabled)
+		return PCI_LIVEUPDATE_ATS;
+	if (info->pri_enabled)
+		return PCI_LIVEUPDATE_PRI;
+	if (info->pasid_enabled)
+		return PCI_LIVEUPDATE_PASID;
 
-	*why = "firmware wants a direct mapping for it";
 	if (dev->iommu->require_direct)
-		return -EOPNOTSUPP;
+		return PCI_LIVEUPDATE_DIRECT;
 
-	return 0;
+	return PCI_LIVEUPDATE_YES;
 }
 
 static void intel_liveupdate_device_unit(struct device *dev,

@@ -176,22 +176,21 @@ static bool vfio_pci_liveupdate_can_preserve(struct liveupdate_file_handler *fh,
 	return true;
 }
 
-/* Is there something about a device of vfio-pci, whether it is open or not? */
-static int vfio_pci_liveupdate_check_device(struct pci_dev *pdev,
-					    const char **why)
+/*
+ * Is there something about a device of vfio-pci, whether it is open or not? Also
+ * called without the device lock, see &struct pci_liveupdate_driver.
+ */
+static enum pci_liveupdate_why
+vfio_pci_liveupdate_check_device(struct pci_dev *pdev)
 {
-	struct vfio_pci_core_device *vdev = dev_get_drvdata(&pdev->dev);
-
-	*why = "is an Intel display device";
 	if (vfio_pci_liveupdate_is_display(pdev))
-		return -ENOENT;
+		return PCI_LIVEUPDATE_DISPLAY;
 
 	/* VFIO registers no other device with an IOMMU than a coherent one */
-	*why = "no IOMMU keeps its DMA in bounds";
-	if (!device_iommu_capable(&vdev->pdev->dev, IOMMU_CAP_CACHE_COHERENCY))
-		return -EOPNOTSUPP;
+	if (!device_iommu_capable(&pdev->dev, IOMMU_CAP_CACHE_COHERENCY))
+		return PCI_LIVEUPDATE_INCOHERENT;
 
-	return 0;
+	return PCI_LIVEUPDATE_YES;
 }
 
 /* How vfio-pci's devices are told from those of other drivers */
@@ -200,15 +199,15 @@ static struct pci_liveupdate_driver vfio_pci_liveupdate_driver = {
 };
 
 static int vfio_pci_liveupdate_check(struct vfio_pci_core_device *vdev,
-				     const char **why)
+				     const char **text)
 {
-	int ret;
+	enum pci_liveupdate_why why = vfio_pci_liveupdate_check_device(vdev->pdev);
 
-	ret = vfio_pci_liveupdate_check_device(vdev->pdev, why);
-	if (ret)
-		return ret;
+	*text = pci_liveupdate_why_text(why);
+	if (why)
+		return pci_liveupdate_why_error(why);
 
-	*why = "its clean state could not be saved";
+	*text = "its clean state could not be saved";
 	if (!vdev->pci_saved_state)
 		return -ENOMEM;
 
