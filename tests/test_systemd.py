@@ -8,8 +8,8 @@ import pytest
 
 from lab import MachineError, Nvme, Port
 from lab.running import IOVA, Running, RunningSet
-from update import (PAIR, see_busy, see_dma, see_no_faults, see_nothing_lost, see_undisturbed,
-                    states)
+from update import (PAIR, go_down, see_busy, see_dma, see_no_faults, see_nothing_lost, see_stopped,
+                    see_undisturbed, states)
 
 SERVICE = "lab-worker@owner"
 # Commands in a second: a whole system takes its time to stop and to start.
@@ -227,3 +227,15 @@ def test_session_of_systemd(start):
     w("fdstore_remove", "mine")
     m.sh(f"systemctl restart {SERVICE}")
     preserve()
+
+
+@pytest.mark.thorough
+def test_reboot(start):
+    """An ordinary reboot by systemd stops the drive that a session in its store has."""
+    m = boot(start)
+    owner = RunningSet(m, rate=RATE)
+    owner.open("nvme0")
+    owner.start()
+    owner.preserve()
+    owner.store()
+    see_stopped(owner, go_down(owner, "systemctl reboot"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from conftest import IGB_MEMORY, IOVA, NVME_MEMORY
-from lab import GuestError, Igb, MachineError, Nvme, Port
+from lab import GuestError, Igb, MachineError, Nvme, Port, pci
 from lab.running import Running
 
 # A drive and a network controller, each below a root port.
@@ -283,3 +283,47 @@ def see_good_update(owner):
     see_no_faults(owner)
     see_dma(owner)
     return accounts
+
+
+# --- the machine goes down, and no update takes place ---
+
+def go_down(owner, command):
+    """Have the machine end by a command; mark: down."""
+    m = owner.machine
+    configs = {device.bdf: m.config(device.bdf) for device in owner.devices.values()}
+    m.mark("down")
+    with pytest.raises(MachineError, match="was reset or turned off"):
+        m.sh(command)
+        m.sh("sleep 60")
+    return configs
+
+
+def translation_off(m):
+    """Return when the IOMMU stops translating; endless if it never does."""
+    off = [event.time for event in m.trace("vtd_dmar_enable", since="down")
+           if not event.fields["enable"]]
+    return min(off, default=float("inf"))
+
+
+def see_stopped(owner, configs):
+    """See that devices were stopped and reset before the IOMMU was turned off, and stay so."""
+    m = owner.machine
+    off = translation_off(m)
+    assert off < float("inf"), "translation stays on: this shows nothing"
+    lines = owner.timelines()
+    for device in owner.devices.values():
+        commands = m.config_writes(device.bdf, pci.COMMAND, "down")
+        stops = [event.time for event in commands if not event.value & pci.COMMAND_MASTER]
+        assert stops, f"{device.name}: nobody stops it"
+        stopped = stops[0]
+        assert not [event for event in commands
+                    if event.time > stopped and event.value & pci.COMMAND_MASTER]
+        resets = m.resets(device.bdf, configs[device.bdf], "down")
+        assert resets and stopped < resets[0].time < off
+        writes = [event for bridge in device.witness.bridges
+                  for event in m.trace("pci_cfg_write", bridge, "down")]
+        assert all(event.time > resets[0].time for event in writes)
+        # What a drive drops at its reset is in QEMU's trace as if it had been done.
+        done = m.trace("pci_cfg_write", device.bdf, "down")[-1].time
+        assert not [when for when in lines[device.name].times if when > done]
+    see_no_faults(owner)

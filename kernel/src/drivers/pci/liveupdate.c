@@ -619,8 +619,8 @@ static int pci_liveupdate_reset(struct pci_dev *pdev)
 
 /**
  * pci_liveupdate_abandon() - A device will not be taken over
- * @pdev: Device that lost its driver, never got it, could not be opened, is being
- *        removed, or sees its kernel go.
+ * @pdev: Device that lost its driver, never got it, could not be opened or is
+ *        being removed.
  *
  * If it came in running, there is nobody left who would take it over: its bus
  * mastering is turned off, it is reset, so that the next driver does not set its
@@ -720,18 +720,22 @@ bool pci_liveupdate_skip_bridge(struct pci_dev *bridge, int pass)
 	return true;
 }
 
+static bool pci_liveupdate_is_device(enum pci_liveupdate_state state)
+{
+	return state == PCI_LIVEUPDATE_IDLE || state == PCI_LIVEUPDATE_RUNNING;
+}
+
 /*
  * May @drv bind to @pdev? 1: yes, by right of the live update; 0: no;
  * -1: the live update has no say.
  */
 int pci_liveupdate_match_driver(struct pci_dev *pdev, struct pci_driver *drv)
 {
-	enum pci_liveupdate_state state = pci_liveupdate_incoming(pdev);
 	struct pci_dev_ser *entry;
 	struct pci_ser *ser;
 	int ret = -1;
 
-	if (state != PCI_LIVEUPDATE_IDLE && state != PCI_LIVEUPDATE_RUNNING)
+	if (!pci_liveupdate_is_device(pci_liveupdate_incoming(pdev)))
 		return ret;
 
 	ser = pci_liveupdate_get_incoming();
@@ -751,20 +755,59 @@ int pci_liveupdate_match_driver(struct pci_dev *pdev, struct pci_driver *drv)
 }
 
 /*
- * Does this device, on its way into a kexec, keep its bus mastering? In idle
- * mode freeze has turned it off, and should it be on again, it had better not.
- * What came in and does not go on is stopped like everything else: nobody would
- * know in the next kernel that it does DMA.
+ * The kernel goes down, and nobody will take this device over. Whoever has it
+ * still runs on another CPU; he is kept from its configuration for good, so that
+ * he cannot turn bus mastering on again. The kernel itself is not, which resets
+ * it. That the lock cannot be had is not to be expected: it is taken under the
+ * device lock, which the caller holds.
+ */
+static void pci_liveupdate_stop(struct pci_dev *pdev)
+{
+	int ret;
+
+	device_lock_assert(&pdev->dev);
+
+	if (!pci_cfg_access_trylock(pdev))
+		pci_warn(pdev, "live update: its user may configure it on\n");
+	pci_liveupdate_set_read_only(pdev, false);
+	pci_clear_master(pdev);
+	ret = pci_liveupdate_reset(pdev);
+	if (ret)
+		pci_warn(pdev, "live update: stopped, but cannot be reset (%pe)\n",
+			 ERR_PTR(ret));
+	else
+		pci_info(pdev, "live update: stopped and reset\n");
+}
+
+/*
+ * The kernel goes down. On its way into a kexec, does this device keep its bus
+ * mastering? In idle mode freeze has turned it off, and should it be on again, it
+ * had better not.
+ *
+ * Nobody would know in the next kernel, or in firmware, that a device does DMA
+ * which this kernel does not hand over, and IOMMUs are turned off next: what came
+ * in running and does not go on is stopped, and so is everything that a session
+ * has when the machine is rebooted or turned off and no live update takes place.
+ * Devices come before the bridges above them, and those before the IOMMU.
+ *
+ * A reset in an emergency (sysrq b, a panic) does not come here. It turns no IOMMU
+ * off either, so that DMA goes where it may go until the machine is reset.
  */
 bool pci_liveupdate_shutdown(struct pci_dev *pdev)
 {
-	enum pci_liveupdate_state state = pci_liveupdate_outgoing(pdev);
+	enum pci_liveupdate_state outgoing = pci_liveupdate_outgoing(pdev);
+	enum pci_liveupdate_state incoming = pci_liveupdate_incoming(pdev);
 
-	if (state == PCI_LIVEUPDATE_BRIDGE || state == PCI_LIVEUPDATE_RUNNING)
-		return true;
-
-	if (kexec_in_progress)
-		pci_liveupdate_abandon(pdev);
+	if (kexec_in_progress) {
+		if (outgoing == PCI_LIVEUPDATE_BRIDGE ||
+		    outgoing == PCI_LIVEUPDATE_RUNNING)
+			return true;
+		if (incoming == PCI_LIVEUPDATE_RUNNING)
+			pci_liveupdate_stop(pdev);
+	} else if (pci_liveupdate_is_device(incoming) ||
+		   pci_liveupdate_is_device(outgoing)) {
+		pci_liveupdate_stop(pdev);
+	}
 	pci_liveupdate_set_read_only(pdev, false);
 
 	return false;
