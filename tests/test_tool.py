@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pty
+import shutil
 import struct
 import subprocess
 import termios
@@ -26,6 +27,8 @@ COMMANDS = ("list", "check", "status", "kexec")
 SCHEMA = json.loads((paths.ROOT / "tool" / "schema.json").read_text())
 INITRD = "/sys/firmware/initrd"
 USER = "somebody"
+# Of the library, where it keeps what a set is made of
+MANIFEST_TOKEN = 0x4d414e4946455354
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def test_help_and_version(tool):
 
 
 @pytest.mark.parametrize("arguments", [
-    (), ("fly",), ("list", "--bad"), ("list", "-x"), ("list", "01:00.0"), ("list", "--sysroot"),
+    (), ("fly",), ("list", "--bad"), ("list", "-x"), ("list", "--sysroot"),
     ("check", "-n"), ("status", "more"), ("kexec",), ("kexec", "--kernel"), ("kexec", "-k", "/k"),
     ("kexec", "-k", "/k", "-r", "more"), ("kexec", "-k", "/k", "-r", "--json"),
     ("kexec", "-k", "/k", "-r", "--sysroot", "/"),
@@ -206,6 +209,10 @@ def test_list(tool, system):
     for bdf, expected in wanted.items():
         keys = ("preservable", "idle", "running", "error", "reason")
         assert tuple(devices[bdf][key] for key in keys) == expected, bdf
+    some = tool("list", "-J", "06:00.0", "0001:04:00.1", "-s", system.root).json("list")["devices"]
+    assert [device["device"] for device in some] == ["0000:06:00.0", "0001:04:00.1"]
+    said = tool("list", "02:00.0", "09:00.0", "--sysroot", system.root)
+    assert said.code == FAILED and "no PCI device 09:00.0" in said.err and not said.out
     every = tool("list", "-a", "-J", "-s", system.root).json("list")["devices"]
     bridge = next(device for device in every if device["device"] == "0000:06:00.0")
     assert bridge["outgoing"] == "bridge" and "bridge" in bridge["reason"]
@@ -394,14 +401,41 @@ def test_status(tool, system):
         ("vm one", "retrieved", 3), ("b\\033[31m\\134", "waiting", 1), (" empty", "open", 0),
         ("out", "open", 1)]
     assert [(line["token"], line["state"]) for line in said["files"]] == [
-        (1, "retrieved"), (2, "retrieved"), (3, "ENODEV"), (2 ** 64 - 1, "waiting"),
-        (7, "preserved")]
+        ("1", "retrieved"), ("2", "retrieved"), ("3", "ENODEV"), (str(2 ** 64 - 1), "waiting"),
+        ("7", "preserved")]
     text = tool("status", *root).out
     assert "1 file from the previous kernel: waiting" in text
     assert "2 files from the previous kernel: retrieved" in text
     assert "1 file to go to the next kernel, which is loaded" in text
     system.sessions("")
     assert "no live update sessions" in tool("status", *root).out
+
+
+def read_as_doubles(text):
+    """Read JSON as JavaScript does, and jq before 1.7: numbers have 53 bits."""
+    return json.loads(text, parse_int=float)
+
+
+def read_by_jq(text):
+    """Read JSON by jq, and write it anew."""
+    jq = shutil.which("jq")
+    if not jq:
+        pytest.skip("jq is not there")
+    # Whatever it does to numbers, it does when it calculates.
+    program = "walk(if type == \"number\" then . + 0 else . end)"
+    return json.loads(subprocess.run([jq, program], input=text, capture_output=True, text=True,
+                                     check=True).stdout)
+
+
+@pytest.mark.parametrize("read", [json.loads, read_as_doubles, read_by_jq],
+                         ids=lambda read: read.__name__)
+def test_tokens_are_exact(tool, system, read):
+    """Whoever reads the JSON gets the very tokens: the manifest's has more than 53 bits."""
+    tokens = [0, 2 ** 53 + 1, MANIFEST_TOKEN, 2 ** 64 - 1]
+    system.sessions("session outgoing open out\n" + "".join(
+        f"file {token} preserved memfd-v2\n" for token in tokens))
+    said = read(tool("status", "--json", "--sysroot", system.root).out)
+    assert [int(line["token"]) for line in said["files"]] == tokens
 
 
 @pytest.mark.parametrize("text", ["file 1 waiting x\n", "session\n", "session incoming\n",

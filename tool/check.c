@@ -46,25 +46,6 @@ struct table *findings_table(const struct finding *findings, size_t count,
 	return table;
 }
 
-/* Choose those that are named; without names those that their driver offers. */
-static int choose(struct devices *devices, char **names, int count)
-{
-	for (int i = 0; i < count; i++) {
-		struct device *dev = devices_find(devices, names[i]);
-
-		if (!dev) {
-			complain("there is no PCI device %s: see '" NAME
-				 " list'",
-				 names[i]);
-			return EXIT_FAILED;
-		}
-		dev->chosen = true;
-	}
-	for (size_t i = 0; !count && i < devices->count; i++)
-		devices->all[i].chosen = devices->all[i].bound.yes;
-	return EXIT_OK;
-}
-
 static bool is_good(const struct device *dev, bool running)
 {
 	return device_preservable(dev) && (dev->running.yes || !running);
@@ -152,7 +133,9 @@ static int check(int argc, char **argv)
 	}
 
 	if (!devices_read(&devices))
-		ret = choose(&devices, argv + optind, argc - optind);
+		ret = devices_choose(&devices, argv + optind, argc - optind);
+	for (size_t i = 0; optind == argc && i < devices.count; i++)
+		devices.all[i].chosen = devices.all[i].bound.yes;
 	if (!ret)
 		ret = report(&devices, json, running);
 	devices_free(&devices);

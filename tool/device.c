@@ -262,14 +262,8 @@ void devices_free(struct devices *devices)
 	free(devices->all);
 }
 
-/**
- * devices_find() - find a device
- * @devices: devices
- * @bdf: its address; the segment can be left out if it is 0000
- *
- * Return: the device or NULL
- */
-struct device *devices_find(const struct devices *devices, const char *bdf)
+/* The segment can be left out if it is 0000. */
+static struct device *find(const struct devices *devices, const char *bdf)
 {
 	for (size_t i = 0; i < devices->count; i++) {
 		struct device *dev = &devices->all[i];
@@ -280,6 +274,32 @@ struct device *devices_find(const struct devices *devices, const char *bdf)
 			return dev;
 	}
 	return NULL;
+}
+
+/**
+ * devices_choose() - choose the devices that somebody names
+ * @devices: devices
+ * @names: their addresses; the segment can be left out if it is 0000
+ * @count: how many
+ *
+ * Says so on stderr when there is no such device.
+ *
+ * Return: EXIT_OK or EXIT_FAILED
+ */
+int devices_choose(const struct devices *devices, char **names, int count)
+{
+	for (int i = 0; i < count; i++) {
+		struct device *dev = find(devices, names[i]);
+
+		if (!dev) {
+			complain("there is no PCI device %s: see '" NAME
+				 " list --all'",
+				 names[i]);
+			return EXIT_FAILED;
+		}
+		dev->chosen = true;
+	}
+	return EXIT_OK;
 }
 
 /**

@@ -96,7 +96,7 @@ static int list(int argc, char **argv)
 	bool json = false, bridges = false;
 	struct devices devices = {};
 	struct table *table;
-	int c;
+	int c, ret = EXIT_FAILED;
 
 	while ((c = next_option(argc, argv, options, &list_command)) >= 0) {
 		if (c == 'a')
@@ -104,29 +104,27 @@ static int list(int argc, char **argv)
 		if (c == OPTION_JSON)
 			json = true;
 	}
-	if (optind < argc)
-		return wrong_usage(&list_command, "'%s' is too much",
-				   argv[optind]);
 
-	if (devices_read(&devices)) {
-		devices_free(&devices);
-		return EXIT_FAILED;
-	}
-	for (size_t i = 0; i < devices.count; i++)
+	if (!devices_read(&devices))
+		ret = devices_choose(&devices, argv + optind, argc - optind);
+	for (size_t i = 0; optind == argc && i < devices.count; i++)
 		devices.all[i].chosen = bridges ||
 					!device_is_bridge(&devices.all[i]);
-	table = devices_table(&devices, json);
-	table_print(&table, 1, json, NULL, false);
+	if (!ret) {
+		table = devices_table(&devices, json);
+		table_print(&table, 1, json, NULL, false);
+	}
 	devices_free(&devices);
-	return EXIT_OK;
+	return ret;
 }
 
 const struct command list_command = {
 	.name = "list",
 	.summary = "which PCI devices could be preserved, and why not",
-	.help = "Usage: " NAME " list [OPTION...]\n\n"
+	.help = "Usage: " NAME " list [OPTION...] [DEVICE...]\n\n"
 		"Lists PCI devices, and for each the modes in which a live update can take it\n"
-		"along as it is now, or what stands against it.\n\n"
+		"along as it is now, or what stands against it: those that are given by their PCI\n"
+		"addresses, or else all but bridges.\n\n"
 		"  -a, --all          bridges, too\n" COMMON_HELP SYSROOT_HELP,
 	.run = list,
 };

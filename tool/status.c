@@ -43,7 +43,8 @@ static const struct column session_columns[] = {
 static const struct column file_columns[] = {
 	{ "session", 0, SCOLS_JSON_STRING, IN_JSON },
 	{ "direction", 0, SCOLS_JSON_STRING, IN_JSON },
-	{ "token", 0, SCOLS_JSON_NUMBER, IN_JSON },
+	/* As a number it would be another one to those whose numbers have 53 bits */
+	{ "token", 0, SCOLS_JSON_STRING, IN_JSON },
 	{ "state", 0, SCOLS_JSON_STRING, IN_JSON },
 	{ "kind", 0, SCOLS_JSON_STRING, IN_JSON },
 	{ "what", 0, SCOLS_JSON_STRING, IN_JSON },

@@ -138,7 +138,7 @@ struct devices {
 void error_name(const char *number, char *buf, size_t size);
 int devices_read(struct devices *devices);
 void devices_free(struct devices *devices);
-struct device *devices_find(const struct devices *devices, const char *bdf);
+int devices_choose(const struct devices *devices, char **names, int count);
 bool device_is_bridge(const struct device *dev);
 bool device_preservable(const struct device *dev);
 const struct answer *device_objection(const struct device *dev);
@@ -190,7 +190,7 @@ bool versions_missing(const char *needs, const char *takes,
 
 /**
  * struct session_file - a file in a session
- * @token: its token, in decimal
+ * @token: its token, in decimal; 64 bits of it can be used
  * @state: preserved, waiting, retrieved, or the name of an errno
  * @kind: compatible string of its handler
  * @what: what its handler says about it, or empty: for vfio-pci the BDF

@@ -38,7 +38,7 @@ _vfio_liveupdate()
 	kexec)	options+=' --json --kernel --initrd --reuse-cmdline --append --dry-run --force' ;;
 	*)	return ;;
 	esac
-	if [[ ${COMP_WORDS[1]} == check && $current != -* ]]; then
+	if [[ ${COMP_WORDS[1]} == @(list|check) && $current != -* ]]; then
 		_vfio_liveupdate_devices "$current"
 	else
 		_vfio_liveupdate_words "$options" "$current"
