@@ -116,6 +116,13 @@ class System:
             (self.root / folder / "driver").symlink_to(f"../../drivers/{driver}")
         (self.root / folder / "iommu_group").symlink_to("../../../../kernel/iommu_groups/7")
 
+    def log(self, *lines):
+        """Make the kernel's log, with somebody else's lines in it."""
+        records = [f"{6 if number % 2 else 3},{number},{number}000,-;{line}\n SUBSYSTEM=x;KHO: no\n"
+                   for number, line in enumerate(lines, 100)]
+        self.write("dev/kmsg", "".join(("12,1,1,-;KHO: Failed to reserve its scratch buffer\n",
+                                        *records, "no record")))
+
     def sessions(self, text):
         """Make the list of sessions."""
         self.write("sys/kernel/debug/liveupdate/sessions", text)
@@ -340,6 +347,85 @@ def test_why_off(tool, system, cmdline, options, wanted):
     assert advice(tool("check", "--json", *root))["live update"].startswith(wanted)
     said = tool("status", *root)
     assert said.code == REFUSED and "no /dev/liveupdate" in said.err and wanted in said.err
+
+
+NO_ROOM = "KHO: Failed to reserve {} scratch buffer"
+KHO_OFF = ("KHO: Failed to reserve scratch area, disabling kexec handover",
+           "luo: Disabling liveupdate because KHO is disabled")
+
+
+@pytest.mark.parametrize("parameter, log, wanted", [
+    ("", (NO_ROOM.format("global"), *KHO_OFF),
+     "this machine's memory has no room for the area 'global'"),
+    ("kho_scratch=64M,64M,8G", (NO_ROOM.format("nid 0"), *KHO_OFF),
+     "kho_scratch=64M,64M,8G does not fit into this machine's memory: no room for the area "
+     "'nid 0'"),
+    ("kho_scratch=8G", (NO_ROOM.format("lowmem"), *KHO_OFF),
+     "this machine's memory has no room for the area 'lowmem'"),
+    ("", ("KHO: disabled in the kdump kernel", KHO_OFF[1]),
+     "this kernel is there to save the dump"),
+], ids=["default", "given", "not-understood", "kdump"])
+def test_why_handover_is_off(tool, system, parameter, log, wanted):
+    """KHO that is off though nobody turned it off: the kernel's log has the reason."""
+    (system.root / "dev/liveupdate").unlink()
+    system.write("proc/cmdline", f"liveupdate=on kho=on {parameter}\n")
+    system.configure("LIVEUPDATE=y", "KEXEC_HANDOVER=y")
+    system.log("Linux version 7.3.4", *log, "done")
+    root = ("--sysroot", system.root)
+    said = advice(tool("check", "--json", *root))
+    assert said["kexec handover"].startswith(wanted) and said["live update"].startswith(wanted)
+    assert wanted in tool("status", *root).err
+
+
+def test_why_live_update_is_off(tool, system):
+    """LUO's last word is repeated where KHO is not the reason."""
+    (system.root / "dev/liveupdate").unlink()
+    system.configure("LIVEUPDATE=y", "KEXEC_HANDOVER=y")
+    system.log("luo: no", "luo: LUO state is incompatible with 'luo-v5'", "KHO: fine")
+    said = advice(tool("check", "--json", "--sysroot", system.root))
+    assert said["live update"] == "the kernel says: LUO state is incompatible with 'luo-v5'"
+
+
+@pytest.mark.parametrize("value, good", [
+    ("200%", True), ("64M,64M,256M", True), ("0x1000000,0,1g", True), ("0,0,1", True),
+    ("", False), ("%", False), ("-1%", False), ("4294967296%", False), ("64M", False),
+    ("64M,64M", False), ("64M,64M,64M,", False), ("64M, 64M,64M", False), ("0,0,0", False),
+    ("64MB,64M,64M", False), ("200 %", False), ("+5%", False),
+])
+def test_scratch_is_understood(tool, system, value, good):
+    """What the kernel does not understand, and passes over, does not go unsaid."""
+    system.write("proc/cmdline", f'liveupdate=on kho_scratch="{value}"\n')
+    said = tool("check", "--json", "--sysroot", system.root)
+    line = next(line for line in said.json("check")["checks"] if line["check"] == "kexec handover")
+    assert (line["result"], line["value"]) == \
+        (("ok", "on") if good else ("warning", "on, by default settings"))
+    assert good or f"kho_scratch={value} is not understood" in line["advice"]
+    assert tool("check", "--sysroot", system.root).code == OK
+
+
+def test_no_scratch(tool, system):
+    """A live update without memory for the next kernel is none: it could not be loaded."""
+    system.write("proc/cmdline", "liveupdate=on kho_scratch=0%\n")
+    said = tool("check", "--json", "--sysroot", system.root)
+    assert "kho_scratch=0% sets nothing aside" in advice(said)["kexec handover"]
+    assert said.code == REFUSED
+
+
+@pytest.mark.parametrize("size, loaded_now, value, what", [
+    (None, None, "not there", "CONFIG_CRASH_DUMP"),
+    (0, 0, "no memory is set aside", "crashkernel="),
+    (256 << 20, 0, "not loaded, 256 MiB", "intel_iommu=on"), (256 << 20, 1, "loaded, 256 MiB", None),
+])
+def test_crash_kernel(tool, system, size, loaded_now, value, what):
+    """Whether a crash would leave a dump is said, and stands against nothing."""
+    if size is not None:
+        system.write("sys/kernel/kexec_crash_size", f"{size}\n")
+        system.write("sys/kernel/kexec_crash_loaded", f"{loaded_now}\n")
+    said = tool("check", "--json", "--sysroot", system.root)
+    line = next(line for line in said.json("check")["checks"] if line["check"] == "crash kernel")
+    assert line["result"] == ("warning" if what else "ok") and line["value"].startswith(value)
+    assert what in line["advice"] if what else line["advice"] is None
+    assert said.code == OK
 
 
 def test_what_is_missing(tool, system):
@@ -794,6 +880,32 @@ def test_switched_off(start):
     assert summary(answers(m)[bdf]) == (False, False, False, "ENODEV", "has no IOMMU group")
     assert "intel_iommu=on" in advice(run(m, "check", "--json"))["IOMMU"]
     assert "no live update sessions" in run(m, "status").out
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("memory, parameter, wanted", [
+    (None, "kho_scratch=64M,64M,8G", "kho_scratch=64M,64M,8G does not fit into this machine's mem"),
+    ("112M", "", "this machine's memory has no room for the area '"),
+])
+def test_no_memory_for_handover(start, memory, parameter, wanted):
+    """A machine that is too small for KHO, or for what its command line wants: check says which."""
+    m = start(topology=SMALL, memory=memory, append=parameter)
+    said = run(m, "check", "--json")
+    assert advice(said)["kexec handover"].startswith(wanted)
+    assert advice(said)["live update"].startswith(wanted)
+    assert wanted in run(m, "status").err
+
+
+@pytest.mark.thorough
+def test_wrong_scratch(start):
+    """What the kernel does not understand it passes over; what is nothing leaves room for none."""
+    m = start(topology=SMALL, append="kho_scratch=64M")
+    line = next(line for line in ask(m, "check")["checks"] if line["check"] == "kexec handover")
+    assert line["result"] == "warning" and "kho_scratch=64M is not understood" in line["advice"]
+    m = start("-nothing", topology=SMALL, append="kho_scratch=0%")
+    assert "sets nothing aside" in advice(run(m, "check", "--json"))["kexec handover"]
+    said = run(m, *kexec(m.next_kernel, "-r", "--force"))
+    assert said.code == FAILED and "has to fit into what kho_scratch= sets aside" in said.err
 
 
 def test_built_in(start):

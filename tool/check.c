@@ -30,6 +30,7 @@ struct table *findings_table(const struct finding *findings, size_t count,
 	static const char *const results[] = {
 		[FINDING_OK] = "ok",
 		[FINDING_NO] = "no",
+		[FINDING_WARNING] = "warning",
 		[FINDING_UNKNOWN] = "unknown",
 	};
 	struct table *table = table_new("checks", columns, json);

@@ -17,6 +17,7 @@
 #include "tool.h"
 
 #define LIVEUPDATE "dev/liveupdate"
+#define KHO_OUT "sys/kernel/debug/kho/out"
 #define IOMMUS "sys/class/iommu"
 /* Bit of VT-d's extended capabilities: scalable mode */
 #define ECAP_SMTS (1ULL << 43)
@@ -150,6 +151,20 @@ bool kernel_liveupdate_on(void)
 	return file_exists(LIVEUPDATE);
 }
 
+/* The last that the orchestrator said, if the log can be read and has it */
+static void explain_by_log(bool config, char *buf, size_t size)
+{
+	char said[128];
+
+	if (log_find("luo: ", "", said, sizeof(said)))
+		snprintf(buf, size, "the kernel says: %s", said);
+	else
+		snprintf(
+			buf, size,
+			"%sthe kernel's log says more: dmesg | grep -i -e KHO -e luo",
+			config ? "" : "has this kernel CONFIG_LIVEUPDATE? ");
+}
+
 /**
  * kernel_explain_off() - say why live update is off
  * @buf: where to put what to do about it
@@ -175,11 +190,22 @@ void kernel_explain_off(char *buf, size_t size)
 		snprintf(buf, size, "boot with %s%s%s", kho ? "" : "kho=on",
 			 kho || liveupdate ? "" : " ",
 			 liveupdate ? "" : "liveupdate=on");
-	else
-		snprintf(
-			buf, size,
-			"%sthe kernel's log says more: dmesg | grep -i -e KHO -e luo",
-			config ? "" : "has this kernel CONFIG_LIVEUPDATE? ");
+	else if (!kho_explain_off(buf, size))
+		explain_by_log(config, buf, size);
+}
+
+/* It is on; with as much memory for the next kernel as somebody wanted? */
+static void look_at_scratch(struct finding *finding)
+{
+	static const char *const values[] = {
+		[FINDING_OK] = "on",
+		[FINDING_WARNING] = "on, by default settings",
+		[FINDING_NO] = "on, without memory",
+	};
+	char why[sizeof(finding->advice)];
+	int verdict = kho_doubt(why, sizeof(why));
+
+	conclude(finding, verdict, values[verdict], why);
 }
 
 static void look_at_liveupdate(struct finding *finding)
@@ -193,23 +219,25 @@ static void look_at_liveupdate(struct finding *finding)
 	kernel_explain_off(finding->advice, sizeof(finding->advice));
 }
 
-/* Without KHO there is no live update.  It does not say itself that it is on. */
+/* Without KHO there is no live update.  Only root can see that it is on without. */
 static void look_at_kho(struct finding *finding)
 {
 	struct option_wish wish = { "KEXEC_HANDOVER", false };
 	bool config = config_look(&wish, 1);
-	char cmdline[MAX_CMDLINE];
+	char cmdline[MAX_CMDLINE], why[sizeof(finding->advice)];
 
 	finding->what = "kexec handover";
 	file_read("proc/cmdline", cmdline, sizeof(cmdline));
-	if (kernel_liveupdate_on())
-		conclude(finding, FINDING_OK, "on", "");
+	if (kernel_liveupdate_on() || file_exists(KHO_OUT))
+		look_at_scratch(finding);
 	else if (config && !wish.there)
 		conclude(finding, FINDING_NO, "not there",
 			 "build the kernel with CONFIG_KEXEC_HANDOVER");
 	else if (!cmdline_flag(cmdline, "kho", true))
 		conclude(finding, FINDING_NO, "off by the command line",
 			 "boot with kho=on");
+	else if (kho_explain_off(why, sizeof(why)))
+		conclude(finding, FINDING_NO, "off", why);
 	else
 		conclude(finding, FINDING_UNKNOWN, "cannot be told", "");
 }
@@ -231,6 +259,40 @@ static void look_at_kexec(struct finding *finding)
 			 "look who sets the sysctl kernel.kexec_load_disabled");
 	else
 		conclude(finding, FINDING_OK, "allowed", "");
+}
+
+/* The kernel that saves a dump when this one crashes: an update needs none. */
+static void look_at_crash(struct finding *finding)
+{
+	char text[32];
+	unsigned long long size;
+
+	finding->what = "crash kernel";
+	if (file_read("sys/kernel/kexec_crash_size", text, sizeof(text))) {
+		conclude(finding, FINDING_WARNING, "not there",
+			 "for dumps of crashes: CONFIG_CRASH_DUMP");
+		return;
+	}
+	size = strtoull(text, NULL, 10);
+	if (!size) {
+		conclude(
+			finding, FINDING_WARNING,
+			"no memory is set aside for it",
+			"boot with crashkernel=: else a crash leaves no dump, and devices run on "
+			"until the reset");
+		return;
+	}
+	file_read("sys/kernel/kexec_crash_loaded", text, sizeof(text));
+	if (text[0] == '1')
+		conclude(finding, FINDING_OK, "", "");
+	else
+		conclude(
+			finding, FINDING_WARNING, "",
+			"load it (kdump-config, kdumpctl), after each update anew; it needs "
+			"intel_iommu=on, too");
+	snprintf(finding->value, sizeof(finding->value), "%s, %llu MiB",
+		 finding->verdict == FINDING_OK ? "loaded" : "not loaded",
+		 size >> 20);
 }
 
 /* --- IOMMU ------------------------------------------------------------------ */
@@ -331,6 +393,7 @@ size_t kernel_look(struct finding *findings)
 	look_at_kho(next++);
 	look_at_liveupdate(next++);
 	look_at_kexec(next++);
+	look_at_crash(next++);
 	look_at_iommu(next++);
 	look_at_handler(next++, DRIVER, "sys/bus/pci/drivers/" DRIVER,
 			"build the kernel with CONFIG_VFIO_PCI_LIVEUPDATE");

@@ -119,9 +119,19 @@ static void doubt_kernel(struct doubts *doubts)
 	}
 }
 
+static bool is_in_own_cmdline(const char *name)
+{
+	char cmdline[MAX_CMDLINE], value[8];
+
+	file_read("proc/cmdline", cmdline, sizeof(cmdline));
+	return cmdline_get(cmdline, name, value, sizeof(value));
+}
+
 static void doubt_cmdline(struct doubts *doubts, const struct plan *plan,
 			  bool running)
 {
+	char value[8];
+
 	if (!cmdline_flag(plan->cmdline, "liveupdate", false))
 		refuse(doubts,
 		       "the next kernel would take nothing over: its command line needs "
@@ -129,6 +139,11 @@ static void doubt_cmdline(struct doubts *doubts, const struct plan *plan,
 	if (!cmdline_flag(plan->cmdline, "kho", true))
 		refuse(doubts,
 		       "the next kernel would take nothing over: its command line has kho=off");
+	if (is_in_own_cmdline("crashkernel") &&
+	    !cmdline_get(plan->cmdline, "crashkernel", value, sizeof(value)))
+		complain(
+			"warning: the next kernel sets no memory aside for a crash kernel: its "
+			"command line has no crashkernel=");
 	if (running && turns_iommu_off(plan->cmdline))
 		refuse(doubts,
 		       "the next kernel would stop at once: its command line turns off the "
@@ -260,7 +275,8 @@ static const char *why_not_loaded(int err)
 		return "it needs a signature that this kernel knows";
 	case EADDRNOTAVAIL:
 	case ENOMEM:
-		return "there is not enough memory for it";
+		return "there is not enough memory for it: it has to fit into what kho_scratch= "
+		       "sets aside";
 	default:
 		return strerror(err);
 	}
@@ -312,38 +328,9 @@ static int try_files(const struct plan *plan)
 
 /* --- the jump ---------------------------------------------------------------- */
 
-/* From here on, what does the kernel say? */
-static int log_open(void)
-{
-	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-
-	if (fd >= 0)
-		lseek(fd, 0, SEEK_END);
-	return fd;
-}
-
-/* Each read gives one record: "PRIORITY,NUMBER,TIME,FLAGS;TEXT\n..." */
-static void log_show(int fd)
-{
-	char record[1024];
-	ssize_t n;
-
-	while ((n = read(fd, record, sizeof(record) - 1)) > 0) {
-		char *text;
-
-		record[n] = '\0';
-		text = strchr(record, ';');
-		/* a facility of 0 (the kernel) at the level of a warning or worse */
-		if (!text || strtoul(record, NULL, 10) > 4)
-			continue;
-		text[strcspn(text, "\n")] = '\0';
-		complain("the kernel says: %s", text + 1);
-	}
-}
-
 static int jump(void)
 {
-	int log = log_open();
+	FILE *log = log_follow();
 	int err;
 
 	sync();
@@ -351,10 +338,7 @@ static int jump(void)
 		LINUX_REBOOT_CMD_KEXEC, NULL);
 	err = errno;
 	complain("the kernel refuses to jump: %s", strerror(err));
-	if (log >= 0) {
-		log_show(log);
-		close(log);
-	}
+	log_repeat(log);
 	complain("everything goes on; the next kernel stays loaded");
 	return EXIT_REFUSED;
 }

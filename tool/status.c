@@ -273,7 +273,7 @@ static int report(const struct devices *devices, bool json)
 
 static int refuse_off(void)
 {
-	char advice[192];
+	char advice[256];
 
 	kernel_explain_off(advice, sizeof(advice));
 	complain("live update is off, there is no /dev/liveupdate: %s", advice);

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #define NAME "vfio-liveupdate"
 #define DRIVER "vfio-pci"
@@ -148,22 +149,38 @@ const struct answer *device_objection(const struct device *dev);
 /**
  * struct finding - something about the kernel that a live update depends on
  * @what: its name
- * @verdict: FINDING_OK, FINDING_NO or FINDING_UNKNOWN
+ * @verdict: FINDING_NO stands against a live update, FINDING_WARNING does not
  * @value: what was found
  * @advice: what to do about it, or empty
  */
 struct finding {
 	const char *what;
-	enum { FINDING_OK, FINDING_NO, FINDING_UNKNOWN } verdict;
+	enum {
+		FINDING_OK,
+		FINDING_NO,
+		FINDING_WARNING,
+		FINDING_UNKNOWN,
+	} verdict;
 	char value[96];
-	char advice[192];
+	char advice[256];
 };
 
-#define MAX_FINDINGS 8
+#define MAX_FINDINGS 12
 
 size_t kernel_look(struct finding *findings);
 bool kernel_liveupdate_on(void);
 void kernel_explain_off(char *buf, size_t size);
+
+/* --- kho.c: kexec handover --- */
+
+int kho_doubt(char *buf, size_t size);
+bool kho_explain_off(char *buf, size_t size);
+
+/* --- log.c: the kernel's log --- */
+
+bool log_find(const char *start, const char *end, char *buf, size_t size);
+FILE *log_follow(void);
+void log_repeat(FILE *log);
 
 /* --- cmdline.c: command lines of kernels --- */
 
