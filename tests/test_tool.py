@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import shutil
 import struct
 import subprocess
@@ -103,15 +104,15 @@ class System:
         """Make a kernel configuration."""
         self.write("boot/config-7.3.4", "".join(f"CONFIG_{option}\n" for option in options))
 
-    def device(self, bdf, modes=None, driver="vfio-pci", liveupdate="none", class_code=0x010802):
-        """Add a PCI device."""
+    def device(self, bdf, words=None, driver="vfio-pci", liveupdate="none", class_code=0x010802):
+        """Add a PCI device; words are the kernel's, for idle, running mode and driver."""
         folder = f"sys/bus/pci/devices/{bdf}"
         self.write(f"{folder}/vendor", "0x1b36\n")
         self.write(f"{folder}/device", "0x0010\n")
         self.write(f"{folder}/class", f"{class_code:#08x}\n")
         self.write(f"{folder}/liveupdate", f"{liveupdate}\n")
-        if modes is not None:
-            self.write(f"{folder}/liveupdate_modes", modes)
+        for name, word in zip(("idle", "running", "driver"), words or ()):
+            self.write(f"{folder}/liveupdate_{name}", f"{word}\n")
         if driver:
             (self.root / folder / "driver").symlink_to(f"../../drivers/{driver}")
         (self.root / folder / "iommu_group").symlink_to("../../../../kernel/iommu_groups/7")
@@ -135,7 +136,7 @@ def system(tmp_path):
     return System(tmp_path)
 
 
-GOOD = "idle yes\nrunning yes\ndriver yes\n"
+GOOD = ("yes", "yes", "yes")
 
 
 def test_help_and_version(tool):
@@ -192,10 +193,9 @@ def test_own_system(tool):
 def test_list(tool, system):
     """What the kernel says of devices is what the tool says."""
     system.device("0000:01:00.0", GOOD)
-    system.device("0000:02:00.0", "idle yes\nrunning -EOPNOTSUPP its ATS is enabled\ndriver yes\n")
-    system.device("0000:03:00.0", "idle -EXDEV not alone\nrunning -EXDEV not alone\ndriver yes\n")
-    system.device("0001:04:00.1", "idle yes\nrunning yes\ndriver -95 its driver takes no part\n",
-                  driver="nvme", liveupdate="none")
+    system.device("0000:02:00.0", ("yes", "ats", "yes"))
+    system.device("0000:03:00.0", ("shared-iommu-group", "shared-iommu-group", "yes"))
+    system.device("0001:04:00.1", ("yes", "yes", "other-driver"), driver="nvme", liveupdate="none")
     system.device("0000:05:00.0", driver=None)
     system.device("0000:06:00.0", None, "pcieport", "outgoing bridge", 0x060400)
     said = tool("list", "--json", "--sysroot", system.root)
@@ -205,16 +205,16 @@ def test_list(tool, system):
     assert devices["0000:01:00.0"] == {
         "id": "1b36:0010", "name": "QEMU NVM Express Controller", "driver": "vfio-pci",
         "iommu_group": 7, "outgoing": None, "incoming": None, "preservable": True, "idle": True,
-        "running": True, "error": None, "reason": None}
+        "running": True, "cause": None, "reason": None}
     wanted = {
-        "0000:02:00.0": (True, True, False, "EOPNOTSUPP", "its ATS is enabled"),
-        "0000:03:00.0": (False, False, False, "EXDEV", "not alone"),
+        "0000:02:00.0": (True, True, False, "ats", "its ATS is enabled"),
+        "0000:03:00.0": (False, False, False, "shared-iommu-group", "not alone in its IOMMU group"),
         "0000:05:00.0": (False, False, False, None, "this kernel preserves no PCI devices"),
-        "0001:04:00.1": (False, True, True, "EOPNOTSUPP",
+        "0001:04:00.1": (False, True, True, "other-driver",
                          "its driver takes no part: bind it to vfio-pci"),
     }
     for bdf, expected in wanted.items():
-        keys = ("preservable", "idle", "running", "error", "reason")
+        keys = ("preservable", "idle", "running", "cause", "reason")
         assert tuple(devices[bdf][key] for key in keys) == expected, bdf
     some = tool("list", "-J", "06:00.0", "0001:04:00.1", "-s", system.root).json("list")["devices"]
     assert [device["device"] for device in some] == ["0000:06:00.0", "0001:04:00.1"]
@@ -226,26 +226,49 @@ def test_list(tool, system):
 
 
 def test_odd_answers(tool, system):
-    """An attribute that is not as it should be makes no device preservable."""
-    for number, text in enumerate(("", "\n\n", "idle", "idle maybe\nrunning \ndriver yes",
-                                   "driver yes\n", "idle -\nrunning -E" + "X" * 400)):
-        system.device(f"0000:{number:02x}:00.0", text)
-    said = tool("list", "--json", "--sysroot", system.root).json("list")
-    assert len(said["devices"]) == 6
-    assert not any(device["preservable"] for device in said["devices"])
+    """An attribute that is not as it should be makes no device preservable; new words are shown."""
+    words = ("", "\n\n", "yes please", "YES", "too-cold", "x" * 400)
+    for number, word in enumerate(words):
+        system.device(f"0000:{number:02x}:00.0", (word, word, "yes"))
+    system.device("0000:10:00.0", ("yes",))
+    said = tool("list", "--json", "--sysroot", system.root).json("list")["devices"]
+    assert not any(device["preservable"] for device in said)
+    assert [(device["cause"], device["reason"]) for device in said] == [
+        (None, "the kernel does not say"), (None, "the kernel does not say"),
+        ("yes please", "yes please"), ("YES", "YES"), ("too-cold", "too-cold"),
+        ("x" * 31, "x" * 31), (None, "this kernel preserves no PCI devices")]
+
+
+def kernels_words():
+    """Return the words that the kernel has for what stands against a device, as documented."""
+    text = (paths.ROOT / "kernel/src/Documentation/ABI/testing"
+            / "sysfs-bus-pci-liveupdate").read_text().partition("liveupdate_idle")[2]
+    lists = re.findall(r"\t+=+  =+\n(.*?)\t+=+  =+\n", text, re.DOTALL)
+    words = {word for part in lists for line in part.splitlines()
+             for word in re.split(", ", line.strip().partition("  ")[0])
+             if re.match(r"\t+[a-z]", line) and not line.startswith("\t" * 4)}
+    assert len(words) > 10
+    return words
+
+
+def test_every_word_has_a_text(tool, system):
+    """What each of the kernel's words means is said in more than that word."""
+    words = sorted(kernels_words())
+    for number, word in enumerate(words):
+        system.device(f"0000:{number:02x}:00.0", (word, word, word))
+    said = tool("list", "--json", "--sysroot", system.root).json("list")["devices"]
+    assert [device["cause"] for device in said] == words
+    assert not [device for device in said if " " not in device["reason"]]
 
 
 def test_hostile_answers(tool, system):
     """Files may hold anything: no command crashes or hangs, and JSON is JSON."""
-    texts = (b"idle -2147483648 x\nrunning -99999999999 x\ndriver -2147483649 x\n",
-             b"idle -EIO \xff\xfe\x1b[31m\nrunning yes \xc3\xa4\xc0\x80\xe2\x82\n"
-             b"driver \xf4\x90\x80\x80",
-             b'idle "\\\t\r\nrunning \0\ndriver yes')
+    texts = (b"yes\nyes\n\xc3\xa4\xc0\x80\xe2\x82", b"\xff\xfe\x1b[31m\n", b'"\\\t\r\n\0yes')
     for number, text in enumerate(texts):
         bdf = f"0000:{number:02x}:00.0"
-        system.device(bdf, "", driver=None, liveupdate="outgoing idle")
+        system.device(bdf, GOOD, driver=None, liveupdate="outgoing idle")
         folder = system.root / "sys/bus/pci/devices" / bdf
-        (folder / "liveupdate_modes").write_bytes(text)
+        (folder / "liveupdate_idle").write_bytes(text)
         (folder / "vendor").write_text("0x123456789\n")
         (folder / "iommu_group").unlink()
         os.symlink(b"../" + (b"\xed\xa0\x80", b"007", b"12 34")[number],
@@ -286,8 +309,8 @@ def test_links_stay_inside(system):
 
 def test_table_fits(system):
     """On a terminal no line is longer than the terminal is wide; elsewhere nothing is cut."""
-    reason = "its ATS, PRI or PASID is enabled"
-    system.device("0000:01:00.0", f"idle yes\nrunning -EOPNOTSUPP {reason}\ndriver yes\n")
+    reason = "its IOMMU knows it under another requester ID"
+    system.device("0000:01:00.0", ("yes", "iommu-alias", "yes"))
     command = [image.tool_program(), "list", "--sysroot", system.root]
     piped = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert reason in piped and "QEMU NVM Express Controller" in piped
@@ -304,7 +327,7 @@ def test_table_fits(system):
 def test_check(tool, system):
     """Check says what is missing and what to do, and its exit code is its verdict."""
     system.device("0000:01:00.0", GOOD)
-    system.device("0000:02:00.0", "idle yes\nrunning -EOPNOTSUPP ATS\ndriver yes\n")
+    system.device("0000:02:00.0", ("yes", "ats", "yes"))
     root = ("--sysroot", system.root)
     assert tool("check", *root).code == OK
     assert tool("check", "--running", *root).code == REFUSED
@@ -624,7 +647,7 @@ def answers(m):
 
 def summary(device):
     """Return the part of what list says of a device that decides."""
-    return tuple(device[key] for key in ("preservable", "idle", "running", "error", "reason"))
+    return tuple(device[key] for key in ("preservable", "idle", "running", "cause", "reason"))
 
 
 def loaded(m):
@@ -645,7 +668,7 @@ def test_devices(start):
     m = start(topology=MIXED, device_iotlb=True)
     nvme, igb, twin, ats, pf = map(m.bdf, ("nvme0", "igb0", "twin-0", "ats0", "igb1"))
     said = answers(m)
-    unbound = (False, True, True, "EOPNOTSUPP", "its driver takes no part: bind it to vfio-pci")
+    unbound = (False, True, True, "other-driver", "its driver takes no part: bind it to vfio-pci")
     assert summary(said[nvme]) == summary(said[igb]) == unbound
     m.sh(f"echo 1 >/sys/bus/pci/devices/{pf}/sriov_numvfs")
     link = f"/sys/bus/pci/devices/{pf}/virtfn0"
@@ -654,12 +677,11 @@ def test_devices(start):
         m.bind_vfio(bdf)
     said = answers(m)
     assert summary(said[nvme]) == (True, True, True, None, None)
-    assert summary(said[ats]) == (True, True, False, "EOPNOTSUPP",
-                                  "its ATS, PRI or PASID is enabled")
-    shared = (False, False, False, "EXDEV", "not alone in its IOMMU group")
+    assert summary(said[ats]) == (True, True, False, "ats", "its ATS is enabled")
+    shared = (False, False, False, "shared-iommu-group", "not alone in its IOMMU group")
     assert summary(said[twin]) == shared
-    assert summary(said[vf]) == (False, False, False, "EOPNOTSUPP", "is a virtual function")
-    assert summary(said[pf])[3:] == ("EOPNOTSUPP", "has virtual functions enabled")
+    assert summary(said[vf]) == (False, False, False, "virtual-function", "is a virtual function")
+    assert summary(said[pf])[3:] == ("has-virtual-functions", "has virtual functions enabled")
     assert run(m, "check", nvme, ats).code == OK
     assert run(m, "check", "--running", nvme).code == OK
     assert run(m, "check", "--running", nvme, ats).code == REFUSED
@@ -683,11 +705,12 @@ def test_device_is_being_unbound(small):
     bdf, = owner.own("nvme0")
     worker = small.worker("unbinder")
     worker.start("sh", f"echo {bdf} >/sys/bus/pci/drivers/vfio-pci/unbind")
-    small.sh(f"until ! cat /sys/bus/pci/devices/{bdf}/liveupdate_modes; do sleep 0.1; done 2>&1")
-    assert summary(answers(small)[bdf])[3] == "EAGAIN"
+    small.sh(f"while ls -d /sys/bus/pci/devices/{bdf}/vfio-dev/*; do sleep 0.1; done 2>&1")
+    assert summary(answers(small)[bdf])[:3] == (True, True, True)
     owner.worker.kill()
     worker.wait()
-    assert summary(answers(small)[bdf])[3] == "ENODEV"
+    assert summary(answers(small)[bdf])[3:] == ("no-driver",
+                                                "no driver is bound: bind it to vfio-pci")
 
 
 def device_lines(m):
@@ -866,7 +889,7 @@ def test_switched_off(start):
     m = start(topology=SMALL, append="liveupdate=off")
     bdf = m.bdf("nvme0")
     assert summary(answers(m)[bdf])[:1] + summary(answers(m)[bdf])[3:] == (
-        False, "EOPNOTSUPP", "live update is off")
+        False, "off", "live update is off")
     assert advice(run(m, "check", "--json")) == {"live update": "boot with liveupdate=on"}
     said = run(m, "status")
     assert said.code == REFUSED and "boot with liveupdate=on" in said.err
@@ -877,7 +900,7 @@ def test_switched_off(start):
                                                  "kexec handover": "boot with kho=on"}
     assert "boot with kho=on" in run(m, "status").err
     m.kexec(append="liveupdate=on kho=on intel_iommu=off")
-    assert summary(answers(m)[bdf]) == (False, False, False, "ENODEV", "has no IOMMU group")
+    assert summary(answers(m)[bdf]) == (False, False, False, "no-iommu-group", "has no IOMMU group")
     assert "intel_iommu=on" in advice(run(m, "check", "--json"))["IOMMU"]
     assert "no live update sessions" in run(m, "status").out
 

@@ -3,7 +3,8 @@
  * PCI devices, as sysfs shows them.
  *
  * Whether a device can be preserved, in which mode, and why not, is what the
- * kernel says in its attribute liveupdate_modes.  Nothing is guessed here.
+ * kernel says in one word in each of the attributes liveupdate_idle,
+ * liveupdate_running and liveupdate_driver.  Nothing is guessed here.
  */
 #include <err.h>
 #include <errno.h>
@@ -18,7 +19,7 @@
 
 #define DEVICES "sys/bus/pci/devices"
 #define CLASS_BRIDGE 0x06
-#define MAX_ERRNO 4095
+#define RESETTING "resetting"
 #define PATIENCE_MS 1000
 #define PAUSE_MS 20
 
@@ -104,48 +105,45 @@ static void read_state(struct device *dev)
 	}
 }
 
-/**
- * error_name() - get the name of an error as the kernel writes it
- * @number: "-ENODEV", or "-19" where the kernel has no names
- * @buf: where to put "ENODEV"
- * @size: room in @buf
- */
-void error_name(const char *number, char *buf, size_t size)
+/* --- what the kernel says ----------------------------------------------------- */
+
+/* What its words mean to people: Documentation/ABI/testing/sysfs-bus-pci-liveupdate */
+static const struct {
+	const char *word, *text;
+} meanings[] = {
+	{ "off", "live update is off" },
+	{ "not-ready", "is being added or removed" },
+	{ "virtual-function", "is a virtual function" },
+	{ "has-virtual-functions", "has virtual functions enabled" },
+	{ "bars", "a BAR of it, or of a bridge above it, has an odd size" },
+	{ "no-iommu-group", "has no IOMMU group" },
+	{ "shared-iommu-group", "not alone in its IOMMU group" },
+	{ "dma-alias", "its DMA comes under another requester ID" },
+	{ "no-iommu", "no IOMMU translates for it" },
+	{ "iommu-driver", "its IOMMU's driver takes no part" },
+	{ "iommu-alias", "its IOMMU knows it under another requester ID" },
+	{ "ats", "its ATS is enabled" },
+	{ "pri", "its PRI is enabled" },
+	{ "pasid", "its PASIDs are enabled" },
+	{ "direct-mapping", "firmware wants memory to be mapped for it" },
+	{ RESETTING, "is being reset: ask again" },
+	{ "no-driver", "no driver is bound" },
+	{ "other-driver", "its driver takes no part" },
+	{ "display", "is a display device, of a kind that vfio-pci refuses" },
+	{ "incoherent", "its DMA is not cache coherent" },
+};
+
+/* A later kernel may have words that are not known here. */
+static const char *meaning(const char *word)
 {
-	const char *digits = number + (number[0] == '-');
-	long error = strtol(digits, NULL, 10);
-	const char *name = NULL;
-
-	if (digits > number && error > 0 && error <= MAX_ERRNO)
-		name = strerrorname_np(error);
-	snprintf(buf, size, "%s", name ?: digits);
-}
-
-static void answer_no(struct answer *answer, const char *error, const char *why)
-{
-	answer->yes = false;
-	snprintf(answer->error, sizeof(answer->error), "%s", error);
-	snprintf(answer->why, sizeof(answer->why), "%s", why);
-}
-
-/* "yes", or "-ERROR REASON" */
-static void parse_answer(struct answer *answer, const char *text)
-{
-	char error[sizeof(answer->error)], name[sizeof(answer->error)];
-	int reason = 0;
-
-	answer->yes = !strcmp(text, "yes");
-	if (answer->yes)
-		return;
-	if (sscanf(text, "%23s %n", error, &reason) != 1 || !reason) {
-		answer_no(answer, "", text);
-		return;
+	for (size_t i = 0; i < sizeof(meanings) / sizeof(*meanings); i++) {
+		if (!strcmp(meanings[i].word, word))
+			return meanings[i].text;
 	}
-	error_name(error, name, sizeof(name));
-	answer_no(answer, name, text + reason);
+	return *word ? word : "the kernel does not say";
 }
 
-/* The kernel does not wait for who has the device just now; we do, a little. */
+/* A reset is soon over. */
 static int read_patiently(const char *bdf, const char *name, char *buf,
 			  size_t size)
 {
@@ -154,48 +152,32 @@ static int read_patiently(const char *bdf, const char *name, char *buf,
 
 	for (int left = PATIENCE_MS; left > 0; left -= PAUSE_MS) {
 		ret = read_attribute(bdf, name, buf, size);
-		if (ret != -EAGAIN)
+		if (ret || strcmp(buf, RESETTING) != 0)
 			break;
 		nanosleep(&pause, NULL);
 	}
 	return ret;
 }
 
-static void answer_all(struct device *dev, const char *error, const char *why)
+/* "yes", or a word that says what stands against it */
+static void read_answer(const struct device *dev, const char *name,
+			struct answer *answer)
 {
-	answer_no(&dev->idle, error, why);
-	answer_no(&dev->running, error, why);
-	answer_no(&dev->bound, error, why);
-}
+	char word[sizeof(answer->cause)];
+	const char *why = "this kernel preserves no PCI devices";
 
-static void read_modes(struct device *dev)
-{
-	char buf[512], *rest = buf;
-	int ret =
-		read_patiently(dev->bdf, "liveupdate_modes", buf, sizeof(buf));
-	const char *line;
-
-	if (ret == -EAGAIN) {
-		answer_all(dev, "EAGAIN",
-			   "is being bound, unbound or reset: ask again");
+	answer->yes = false;
+	if (read_patiently(dev->bdf, name, word, sizeof(word))) {
+		if (device_is_bridge(dev))
+			why = "is a bridge: goes with what is below it";
+		snprintf(answer->why, sizeof(answer->why), "%s", why);
 		return;
 	}
-	if (ret) {
-		answer_all(dev, "",
-			   device_is_bridge(dev) ?
-				   "is a bridge: goes with what is below it" :
-				   "this kernel preserves no PCI devices");
+	answer->yes = !strcmp(word, "yes");
+	if (answer->yes)
 		return;
-	}
-	answer_all(dev, "", "the kernel does not say");
-	while ((line = strsep(&rest, "\n"))) {
-		if (!strncmp(line, "idle ", 5))
-			parse_answer(&dev->idle, line + 5);
-		else if (!strncmp(line, "running ", 8))
-			parse_answer(&dev->running, line + 8);
-		else if (!strncmp(line, "driver ", 7))
-			parse_answer(&dev->bound, line + 7);
-	}
+	snprintf(answer->cause, sizeof(answer->cause), "%s", word);
+	snprintf(answer->why, sizeof(answer->why), "%s", meaning(word));
 }
 
 /* --- devices ---------------------------------------------------------------- */
@@ -225,7 +207,9 @@ static int add_device(const char *bdf, void *data)
 	read_link(bdf, "driver", dev->driver, sizeof(dev->driver));
 	read_link(bdf, "iommu_group", dev->group, sizeof(dev->group));
 	read_state(dev);
-	read_modes(dev);
+	read_answer(dev, "liveupdate_idle", &dev->idle);
+	read_answer(dev, "liveupdate_running", &dev->running);
+	read_answer(dev, "liveupdate_driver", &dev->bound);
 	return 0;
 }
 

@@ -22,7 +22,7 @@ static const struct column columns[] = {
 	{ "preservable", 0, SCOLS_JSON_BOOLEAN, IN_JSON },
 	{ "idle", 0, SCOLS_JSON_BOOLEAN, IN_JSON },
 	{ "running", 0, SCOLS_JSON_BOOLEAN, IN_JSON },
-	{ "error", 0, SCOLS_JSON_STRING, IN_JSON },
+	{ "cause", 0, SCOLS_JSON_STRING, IN_JSON },
 	{ "reason", SCOLS_FL_WRAP, SCOLS_JSON_STRING, IN_BOTH },
 	{}
 };
@@ -62,7 +62,7 @@ static void add_device(struct table *table, const struct device *dev)
 	table_set(table, line, "running", "%d", dev->running.yes);
 	if (!objection)
 		return;
-	table_set(table, line, "error", "%s", objection->error);
+	table_set(table, line, "cause", "%s", objection->cause);
 	table_set(table, line, "reason", "%s%s", objection->why,
 		  advice(dev, objection));
 }

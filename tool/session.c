@@ -16,7 +16,21 @@
 
 #include "tool.h"
 
+#define MAX_ERRNO 4095
+
 #define SESSIONS "sys/kernel/debug/liveupdate/sessions"
+
+/* The name of an error: of "-ENODEV", or "-19" where the kernel has no names */
+static void error_name(const char *number, char *buf, size_t size)
+{
+	const char *digits = number + (number[0] == '-');
+	long error = strtol(digits, NULL, 10);
+	const char *name = NULL;
+
+	if (digits > number && error > 0 && error <= MAX_ERRNO)
+		name = strerrorname_np(error);
+	snprintf(buf, size, "%s", name ?: digits);
+}
 
 static int parse_session(struct sessions *sessions, const char *line)
 {

@@ -89,13 +89,13 @@ int file_walk(const char *path, int (*fn)(const char *name, void *data),
 /**
  * struct answer - what the kernel says to a question
  * @yes: the answer
- * @error: if it is no: the name of an errno, else empty
- * @why: if it is no: the reason, for people
+ * @cause: if it is no: the kernel's word for what stands against it, if it has one
+ * @why: if it is no: the same for people
  */
 struct answer {
 	bool yes;
-	char error[24];
-	char why[128];
+	char cause[32];
+	char why[96];
 };
 
 /**
@@ -136,7 +136,6 @@ struct devices {
 	size_t count;
 };
 
-void error_name(const char *number, char *buf, size_t size);
 int devices_read(struct devices *devices);
 void devices_free(struct devices *devices);
 int devices_choose(const struct devices *devices, char **names, int count);
