@@ -7,6 +7,7 @@
 BASE     ?= 7.3
 FLAVOURS ?= $(FLAVOURS_$(BASE))
 TESTS    ?= tests
+UPDATES  ?= 100
 
 # What the tests run on: of Linux 7.3 all there is, of 7.2 one of each kind.
 FLAVOURS_7.3 := lab-a lab-b builtin debug raised stock kunit
@@ -27,6 +28,7 @@ help:
 	@echo '  make demo      see it happen: devices go on working through a kexec in a virtual machine'
 	@echo '  make test      the core scenarios, in virtual machines (TESTS=tests/FILE.py)'
 	@echo '  make test-all  all scenarios on all kernels, which takes long'
+	@echo '  make soak      UPDATES=$(UPDATES) in a row in one machine, with exact accounts (KERNELS=modules, debug...)'
 	@echo '  make shell     a lab machine to play in'
 	@echo '  make tool      the command-line tool, build/tool/vfio-liveupdate'
 	@echo '  make check     style, static analysis, documentation of the code'
@@ -75,6 +77,20 @@ demo: KERNELS := 7.2-lab-a lab-b
 demo: lab
 	@demo/run
 
+# The outgoing kernel and the incoming one, by the names that tests have for both;
+# KERNELS may also name two images.
+SOAK_modules := lab-a lab-b
+SOAK_builtin := builtin builtin
+SOAK_debug   := debug debug
+SOAK_ON      := $(if $(filter command%,$(origin KERNELS)),$(KERNELS),modules)
+SOAK_IMAGES  := $(or $(SOAK_$(SOAK_ON)),$(SOAK_ON))
+
+soak: setup
+	@BUILD=$(BUILD) kernel/build headers $(sort $(SOAK_IMAGES))
+	@$(MAKE) --no-print-directory guest
+	@$(PYTHON) -m lab soak --updates $(UPDATES) \
+		--kernel $(firstword $(SOAK_IMAGES)) --next $(lastword $(SOAK_IMAGES))
+
 shell: KERNELS := lab-a lab-b
 shell: lab
 	@$(PYTHON) -m lab shell
@@ -97,4 +113,5 @@ clean:
 	done
 	rm -rf $(BUILD)
 
-.PHONY: help setup tree hooks try kernel lab guest tool rootfs demo shell test test-all check clean
+.PHONY: help setup tree hooks try kernel lab guest tool rootfs demo soak shell test test-all \
+	check clean

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""python3 -m lab: a machine for people."""
+"""python3 -m lab: a machine for people, and for long runs."""
 
 import argparse
 import subprocess
@@ -7,6 +7,7 @@ import sys
 
 from . import ImageError, Machine, MachineError
 from .cost import table
+from .soak import soak
 
 
 def shell(args):
@@ -40,6 +41,13 @@ def cost(args):
     return 0
 
 
+def updates(args):
+    """Take devices at work through updates in a row; stop at the first loss, fault or drift."""
+    good = soak(args.kernel, args.next, args.updates, scalable=args.scalable, append=args.append,
+                memory=args.memory)
+    return 0 if good else 1
+
+
 def options():
     """Return the options that all commands have."""
     parser = argparse.ArgumentParser(add_help=False)
@@ -66,6 +74,9 @@ def main():
     steps.add_argument("--sizes", type=int, nargs="+", default=[16, 64, 256],
                        help="how much memory is mapped, in MiB (16 64 256)")
     steps.set_defaults(run=cost)
+    many = commands.add_parser("soak", help=updates.__doc__, parents=common)
+    many.add_argument("--updates", type=int, default=100, help="how many (100)")
+    many.set_defaults(run=updates)
     args = parser.parse_args()
     try:
         return args.run(args)

@@ -9,6 +9,7 @@
 """
 
 import atexit
+import bisect
 import contextlib
 import ctypes
 import fcntl
@@ -267,6 +268,8 @@ class Machine:
         self._text = {}
         self._replies = {}
         self._console_lines = []
+        self._complaints = []
+        self._trace = trace.Log(self.folder / "trace.log")
         self._sockets = None
         self._process = None
         self._serial = self._console = self._monitor = None
@@ -559,8 +562,19 @@ class Machine:
 
     def trace(self, name=None, bdf=None, since=None, until=None):
         """Return events of the trace: of a name, of an address, between two marks (or times)."""
-        return trace.select(trace.read(self.folder / "trace.log"), name, bdf,
+        return trace.select(self._trace.events(), name, bdf,
                             self._time(since, 0.0), self._time(until, float("inf")))
+
+    def forget(self, until):
+        """Let go what the console and the trace said before a mark (or time).
+
+        A machine that goes through a thousand updates would have more and more to look through.
+        The kernels' complaints are kept, and the files have all of it.
+        """
+        moment = self._time(until, 0.0)
+        self._trace.forget(moment)
+        with self._news:
+            del self._console_lines[:self._first_line(moment)]
 
     def config_writes(self, bdf, offset, since=None, until=None):
         """Return the writes to one register of a device's config space, from the trace."""
@@ -588,8 +602,13 @@ class Machine:
 
     def console_text(self, since=None):
         """Return what the kernel said on the console, since a mark (or time)."""
-        start = self._time(since, 0.0)
-        return "\n".join(text for when, text in list(self._console_lines) if when >= start)
+        with self._news:
+            lines = self._console_lines[self._first_line(self._time(since, 0.0)):]
+        return "\n".join(text for _, text in lines)
+
+    def _first_line(self, moment):
+        """Return the index of the console's first line since a moment."""
+        return bisect.bisect_left(self._console_lines, (moment,))
 
     def wait_console(self, pattern, since=None, timeout=None):
         """Wait until a line on the console matches; returns the match."""
@@ -608,8 +627,9 @@ class Machine:
 
     def splats(self):
         """Return the kernel's complaints that nobody expected."""
-        return [text for _, text in self._console_lines
-                if SPLAT.search(text) and not any(e.search(text) for e in self._expected)]
+        with self._news:
+            return [text for text in self._complaints
+                    if not any(e.search(text) for e in self._expected)]
 
     def kmemleak(self):
         """Look for leaked memory (debug kernels); returns the report, empty when there is none."""
@@ -634,6 +654,7 @@ class Machine:
         self._console_log.write(f"[{now - self.marks.get('start', now):8.3f}] {line}\n")
         with self._news:
             self._console_lines.append((now, line))
+            self._complaints += [line] if SPLAT.search(line) else []
             self._news.notify_all()
 
     def _on_agent(self, line):
@@ -692,8 +713,8 @@ class Machine:
 
     def _say(self, what):
         """Return an error's text: what, the telling part of the console, where to look."""
-        lines = [text for _, text in self._console_lines]
-        splats = self.splats()
+        lines = self.console_text().split("\n")
+        splats = [text for text in self.splats() if text in lines]
         first = lines.index(splats[0]) if splats else max(0, len(lines) - TAIL)
         tail = "\n".join("  " + text for text in lines[first:first + TAIL])
         return (f"{what}\nThe console, {'from there' if splats else 'at its end'}:\n{tail}\n"
@@ -705,7 +726,8 @@ class Monitor(Channel):
 
     def __init__(self, path):
         """Listen at a path."""
-        self._answers = []
+        self._answers = 0
+        self._answer = None
         self._news = threading.Condition()
         super().__init__(path, self._on_line)
 
@@ -715,7 +737,9 @@ class Monitor(Channel):
         with self._news:
             if "QMP" in message:
                 self.send('{"execute": "qmp_capabilities"}')
-            self._answers += [message] if "return" in message or "error" in message else []
+            if "return" in message or "error" in message:
+                self._answers += 1
+                self._answer = message
             self._news.notify_all()
 
     def ask(self, command, **args):
@@ -724,11 +748,11 @@ class Monitor(Channel):
             # The answer to qmp_capabilities is the first.
             if not self._news.wait_for(lambda: self._answers, PATIENCE):
                 raise MachineError("QEMU's monitor does not answer")
-            count = len(self._answers)
+            count = self._answers
             self.send(json.dumps({"execute": command, "arguments": args}))
-            if not self._news.wait_for(lambda: len(self._answers) > count, PATIENCE):
+            if not self._news.wait_for(lambda: self._answers > count, PATIENCE):
                 raise MachineError(f"QEMU's monitor does not answer {command}")
-            answer = self._answers[-1]
+            answer = self._answer
         if "error" in answer:
             raise MachineError(f"{command}: {answer['error']['desc']}")
         return answer["return"]

@@ -76,10 +76,30 @@ def parse(line):
     return Event(when, name, text, None, bdf, fields)
 
 
-def read(path):
-    """Return all events of a trace, in their order."""
-    with open(path, encoding="ascii", errors="replace") as file:
-        return [event for event in map(parse, file) if event]
+class Log:
+    """The trace of a machine that runs: each line is read once, however often one looks."""
+
+    def __init__(self, path):
+        """Take the path of the file, which QEMU will make."""
+        self._path = path
+        self._place = 0
+        self._events = []
+
+    def events(self):
+        """Return the events so far, in their order, but for those that were forgotten."""
+        with open(self._path, "rb") as file:
+            file.seek(self._place)
+            data = file.read()
+        # QEMU may be in the middle of a line.
+        whole = data[:data.rfind(b"\n") + 1]
+        self._place += len(whole)
+        lines = whole.decode("ascii", "replace").splitlines()
+        self._events += [event for event in map(parse, lines) if event]
+        return self._events
+
+    def forget(self, until):
+        """Let the events before a moment go."""
+        self._events = [event for event in self.events() if event.time >= until]
 
 
 def select(events, name=None, bdf=None, since=0.0, until=float("inf")):
