@@ -369,7 +369,8 @@ class Soak:
         made = [path]
         if len(self.done) > 2:
             try:
-                made.append(draw(self.folder, self.ledger))
+                pauses = {row["update"]: max(row["pauses"].values()) for row in self.done}
+                made.append(draw(self.folder, self.ledger, pauses))
             except (OSError, subprocess.CalledProcessError) as error:
                 self._say(f"no picture: {error}")
         self._say("see " + " ".join(paths.short(path) for path in made))
