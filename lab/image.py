@@ -131,6 +131,18 @@ class Kernel:
                 return int(address, 16)
         raise KeyError(name)
 
+    def place(self, address):
+        """Say where an address is: in which function, or just the address."""
+        found = None
+        for line in (self.folder / "System.map").read_text().splitlines():
+            start, kind, symbol = line.split()
+            start = int(start, 16)
+            if kind in "tTwW" and start <= address and (not found or start >= found[0]):
+                found = start, symbol
+        if not found or address >= self.symbol("_einittext"):
+            return f"{address:#x}"
+        return f"{found[1]}+{address - found[0]:#x}"
+
     def has(self, option):
         """Tell whether its configuration has an option, like "KASAN", set to y or m."""
         lines = (self.folder / "config").read_text().splitlines()

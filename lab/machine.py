@@ -218,7 +218,8 @@ class Worker:
 
 
 # In QEMU's "info registers"
-PROCESSOR = re.compile(r"CPU#(\d+).*?RIP=(\w+).*?HLT=(\d)", re.DOTALL)
+PROCESSOR = re.compile(r"CPU#(\d+).*?RIP=(\w+) RFL=(\w+).*?HLT=(\d)", re.DOTALL)
+INTERRUPTS = 0x200
 
 
 class Machine:
@@ -231,12 +232,12 @@ class Machine:
     word ("jump"), of the present kernel's first word ("kernel") and of its agent's ("ready"), and
     of QEMU's start ("start"). slow tells whether a kernel is one for debugging, which takes many
     times as long. system is for a machine with a Debian root file system and systemd
-    (lab/system.py), whose agent is a service.
+    (lab/system.py), whose agent is a service. patience is how many seconds anything may take.
     """
 
     def __init__(self, name, kernel="lab-a", next_kernel=None, *, topology=STANDARD, append="",
                  memory=None, smp=2, scalable=False, first_stage=False, device_iotlb=False,
-                 modules=(), icount=False, system=False):
+                 modules=(), icount=False, system=False, patience=PATIENCE):
         """Describe a machine; nothing runs yet."""
         self.kernel = Kernel.named(kernel)
         self.next_kernel = Kernel.named(next_kernel or ("lab-b" if kernel == "lab-a" else kernel))
@@ -253,7 +254,7 @@ class Machine:
         self._append = " ".join([COMMAND_LINE_KASAN] * self.slow + [append]
                                 + [f"lab.modules={','.join(modules)}"] * bool(modules)
                                 + [WORDS] * system)
-        self._patience = PATIENCE * (SLOWNESS if self.slow or system else 1)
+        self._patience = patience * (SLOWNESS if self.slow or system else 1)
         self._memory = memory or ("2G" if self.slow else "1G")
         self._smp = smp
         self._iommu = ",".join(["intel-iommu,intremap=on"]
@@ -695,10 +696,15 @@ class Machine:
         raise MachineError(self._say(f"{complaint} within {timeout:g} s; {where}"))
 
     def _processors(self):
-        """Return where the processors are: what has no symbol there is in System.map."""
+        """Return where the processors are, in the kernel that spoke last."""
+        kernel = self.kernel
+        if self._loaded and self.marks.get("kernel", 0) > self.marks.get("ready", 0):
+            kernel = self._loaded
         said = self._monitor.ask("human-monitor-command", **{"command-line": "info registers -a"})
-        return ", ".join(f"CPU {number} {'halted ' if halted == '1' else ''}at {place}"
-                         for number, place, halted in PROCESSOR.findall(said))
+        return ", ".join(f"CPU {number} {'halted ' if halted == '1' else ''}"
+                         f"at {kernel.place(int(place, 16))}"
+                         f"{'' if int(flags, 16) & INTERRUPTS else ', interrupts off'}"
+                         for number, place, flags, halted in PROCESSOR.findall(said))
 
     def _alive(self):
         """Raise MachineError when QEMU has ended."""

@@ -27,6 +27,8 @@ RUNNING, IDLE = ("nvme0", "igb0"), "nvme1"
 # an update on a host that has more to do.
 RATE, RATE_SLOW = 10, 5
 KMEMLEAK_EVERY = 5
+# In seconds: what ends hours of a run has to be more than a busy host.
+PATIENCE = 300
 IDLE_IOVA = 0x30_0000_0000
 IDLE_MEMORY = "8m"
 IDLE_DATA = (64, 512, 11)
@@ -401,6 +403,7 @@ def interrupt(number, frame):
 def soak(kernel, next_kernel, updates, **options):
     """Run updates in a row, with lines on the terminal; returns whether all went well."""
     signal.signal(signal.SIGTERM, interrupt)
-    machine = Machine(f"soak-{kernel}", kernel, next_kernel, topology=TOPOLOGY, **options)
+    machine = Machine(f"soak-{kernel}", kernel, next_kernel, topology=TOPOLOGY, patience=PATIENCE,
+                      **options)
     return Soak(machine, updates, paths.BUILD / "soak" / kernel,
                 say=lambda line: print(line, flush=True)).run()
