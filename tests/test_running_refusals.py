@@ -6,7 +6,7 @@ import errno
 import pytest
 
 from conftest import IOVA
-from lab import GuestError, Nvme, Port, pci, vtd
+from lab import GuestError, pci, vtd
 from lab.running import IOMMUFD_TOKEN, Running
 from update import (PAIR, Owner, at_work, load_vfio, panic, see_good_update, see_jump_refused,
                     see_no_faults, see_nothing_lost, see_undisturbed, state, states, take_over)

@@ -437,7 +437,8 @@ def test_no_scratch(tool, system):
 @pytest.mark.parametrize("size, loaded_now, value, what", [
     (None, None, "not there", "CONFIG_CRASH_DUMP"),
     (0, 0, "no memory is set aside", "crashkernel="),
-    (256 << 20, 0, "not loaded, 256 MiB", "intel_iommu=on"), (256 << 20, 1, "loaded, 256 MiB", None),
+    (256 << 20, 0, "not loaded, 256 MiB", "intel_iommu=on"),
+    (256 << 20, 1, "loaded, 256 MiB", None),
 ])
 def test_crash_kernel(tool, system, size, loaded_now, value, what):
     """Whether a crash would leave a dump is said, and stands against nothing."""

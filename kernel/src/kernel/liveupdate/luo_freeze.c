@@ -58,7 +58,7 @@
 #define LUO_GATE_PATIENCE	(5 * HZ)
 
 static struct {
-	spinlock_t lock;
+	spinlock_t lock;	/* for the list of passes, and closed */
 	struct list_head passes;
 	bool closed;
 	wait_queue_head_t opened;
