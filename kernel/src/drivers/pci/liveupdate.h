@@ -39,6 +39,7 @@ void pci_liveupdate_fix_bars(struct pci_dev *dev);
 void pci_liveupdate_unfix_bars(struct pci_dev *dev);
 bool pci_liveupdate_bridge_windows(struct pci_dev *bridge);
 bool pci_liveupdate_intx_mask_broken(struct pci_dev *dev);
+bool pci_liveupdate_pch_acs(struct pci_dev *dev);
 bool pci_liveupdate_skip_final_fixup(struct pci_dev *dev, u32 class);
 bool __pci_liveupdate_drop_write(const struct pci_dev *dev, int where, u32 val,
 				 int size, unsigned long ip);
@@ -112,6 +113,11 @@ static inline bool pci_liveupdate_bridge_windows(struct pci_dev *bridge)
 }
 
 static inline bool pci_liveupdate_intx_mask_broken(struct pci_dev *dev)
+{
+	return false;
+}
+
+static inline bool pci_liveupdate_pch_acs(struct pci_dev *dev)
 {
 	return false;
 }

@@ -38,9 +38,11 @@
  */
 
 #include <linux/bitfield.h>
+#include <linux/io.h>
 #include <linux/kho/abi/pci.h>
 #include <linux/log2.h>
 #include <linux/pci.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
@@ -187,6 +189,47 @@ bool pci_liveupdate_bridge_windows(struct pci_dev *bridge)
 bool pci_liveupdate_intx_mask_broken(struct pci_dev *dev)
 {
 	return dev->liveupdate.flags & PCI_SER_INTX_MASK_BROKEN;
+}
+
+/* Of Intel's PCHs up to X99, see pci_quirk_enable_intel_pch_acs() */
+#define PCH_LPC_RCBA		0xf0	/* in configuration space of 31.0 */
+#define PCH_LPC_RCBA_ENABLE	BIT(0)
+#define PCH_LPC_RCBA_ADDRESS	GENMASK(31, 14)
+#define PCH_UPDCR		0x1014
+#define PCH_UPDCR_PEER_DECODE	GENMASK(5, 0)
+#define PCH_BSPR		0x1104
+#define PCH_BSPR_NO_PEER	GENMASK(9, 8)
+#define PCH_PORT_MPC		0xd8
+#define PCH_PORT_MPC_IRBNCE	BIT(26)
+
+/*
+ * Is what stands for ACS in a root port of a PCH as its quirk would set it? For a
+ * port that came in this is read, and decides the same as in the previous kernel
+ * which devices are in one IOMMU group. Were it not so, the quirk would write to
+ * the port, and to a register of all ports.
+ */
+bool pci_liveupdate_pch_acs(struct pci_dev *dev)
+{
+	u32 rcba, bspr, updcr, mpc;
+	void __iomem *regs;
+
+	pci_bus_read_config_dword(dev->bus, PCI_DEVFN(31, 0), PCH_LPC_RCBA,
+				  &rcba);
+	if (!(rcba & PCH_LPC_RCBA_ENABLE))
+		return false;
+
+	regs = ioremap(rcba & PCH_LPC_RCBA_ADDRESS, SZ_8K);
+	if (!regs)
+		return false;
+	bspr = readl(regs + PCH_BSPR);
+	updcr = readl(regs + PCH_UPDCR);
+	iounmap(regs);
+
+	pci_read_config_dword(dev, PCH_PORT_MPC, &mpc);
+
+	return mpc & PCH_PORT_MPC_IRBNCE &&
+	       ((bspr & PCH_BSPR_NO_PEER) == PCH_BSPR_NO_PEER ||
+		!(updcr & PCH_UPDCR_PEER_DECODE));
 }
 
 /* A fixup of the final pass for a whole class works on the device, see DOC. */
