@@ -1022,32 +1022,6 @@ iommu_liveupdate_restore(const struct iommu_ser *ser, struct device *dev,
 	return domain;
 }
 
-static int iommu_liveupdate_attach_group(struct iommu_group *group,
-					 struct iommu_domain *domain, u32 index)
-{
-	struct group_device *gdev;
-	int ret;
-
-	/* One that is not known again has no entry in the IOMMU's tables any more */
-	for_each_group_device(group, gdev) {
-		struct iommu_dev_ser entry;
-
-		if (!iommu_liveupdate_incoming_device(gdev->dev, &entry))
-			continue;
-		if (entry.domain != index)
-			return -EINVAL;
-		ret = domain->ops->attach_dev(domain, gdev->dev, NULL);
-		if (ret)
-			return ret;
-	}
-
-	group->domain = domain;
-	group->owner = &iommu_liveupdate_owner;
-	group->owner_cnt = 1;
-
-	return 0;
-}
-
 /* Has the group a device that runs, and not only the bridges above one? */
 static bool iommu_liveupdate_group_runs(struct iommu_group *group)
 {
@@ -1067,19 +1041,118 @@ static bool iommu_liveupdate_group_runs(struct iommu_group *group)
 	return false;
 }
 
-/* The first member of a group whose DMA comes from the previous kernel */
+/* The hardware does not use the restored page table for this device any more. */
+static void iommu_liveupdate_left(struct device *dev)
+{
+	struct iommu_ser *ser = iommu_liveupdate_get_incoming();
+	struct iommu_dev_ser *entry;
+	struct pci_dev *pdev;
+
+	if (!ser)
+		return;
+
+	if (dev_is_pci(dev)) {
+		guard(mutex)(&iommu_liveupdate_lock);
+		pdev = to_pci_dev(dev);
+		entry = iommu_ser_find_device(ser, pci_domain_nr(pdev->bus),
+					      pci_dev_id(pdev));
+		if (entry)
+			entry->state = IOMMU_SER_DEV_NONE;
+	}
+
+	iommu_liveupdate_put_incoming();
+}
+
+/*
+ * The DMA of a member of a group ends, while others may go on: it is attached to
+ * nothing. A bridge does nothing by itself, and forwards for the others.
+ */
+static void iommu_liveupdate_block(struct iommu_group *group,
+				   struct device *dev)
+{
+	struct iommu_domain *blocked = dev_iommu_ops(dev)->blocked_domain;
+	struct pci_dev *pdev = to_pci_dev(dev);
+
+	lockdep_assert_held(&group->mutex);
+
+	if (pdev->hdr_type == PCI_HEADER_TYPE_NORMAL) {
+		pci_liveupdate_set_read_only(pdev, false);
+		pci_clear_master(pdev);
+	}
+	/* Else bus mastering is off, and the page table is its until the next boot */
+	if (blocked && !blocked->ops->attach_dev(blocked, dev, group->domain))
+		iommu_liveupdate_left(dev);
+}
+
+/*
+ * The member of a group whose page table it gets: the first device that runs, or
+ * else the first bridge that came with a page table.
+ */
 static struct device *
 iommu_liveupdate_find_running(struct iommu_group *group,
 			      struct iommu_dev_ser *entry)
 {
+	struct device *first = NULL;
 	struct group_device *gdev;
+	struct iommu_dev_ser found;
 
 	for_each_group_device(group, gdev) {
-		if (iommu_liveupdate_incoming_device(gdev->dev, entry))
-			return gdev->dev;
+		bool runs;
+
+		if (!iommu_liveupdate_incoming_device(gdev->dev, &found))
+			continue;
+		runs = pci_liveupdate_incoming(to_pci_dev(gdev->dev)) ==
+		       PCI_LIVEUPDATE_RUNNING;
+		if (first && !runs)
+			continue;
+		first = gdev->dev;
+		*entry = found;
+		if (runs)
+			break;
 	}
 
-	return NULL;
+	return first;
+}
+
+/*
+ * Each member is attached to the page table that it came with, as the hardware
+ * has it. A group has one: whoever came with another cannot be kept apart from
+ * the rest in this kernel, which sees other groups than the previous one did, and
+ * goes no further.
+ */
+static int iommu_liveupdate_attach_group(const struct iommu_ser *ser,
+					 struct iommu_group *group,
+					 struct iommu_domain *domain,
+					 struct device *first)
+{
+	struct group_device *gdev;
+	int ret;
+
+	/* One that is not known again has no entry in the IOMMU's tables any more */
+	for_each_group_device(group, gdev) {
+		struct iommu_domain *own;
+		struct iommu_dev_ser entry;
+
+		if (!iommu_liveupdate_incoming_device(gdev->dev, &entry))
+			continue;
+		own = iommu_liveupdate_restore(ser, gdev->dev, entry.domain);
+		if (IS_ERR(own))
+			return PTR_ERR(own);
+		ret = own->ops->attach_dev(own, gdev->dev, NULL);
+		if (ret)
+			return ret;
+		if (own == domain)
+			continue;
+		dev_err(gdev->dev, "live update: is in one IOMMU group with %s now, and has another page table: its DMA ends\n",
+			dev_name(first));
+		iommu_liveupdate_block(group, gdev->dev);
+	}
+
+	group->domain = domain;
+	group->owner = &iommu_liveupdate_owner;
+	group->owner_cnt = 1;
+
+	return 0;
 }
 
 /*
@@ -1108,7 +1181,7 @@ bool iommu_liveupdate_setup_group(struct iommu_group *group)
 	domain = iommu_liveupdate_restore(ser, dev, entry.domain);
 	ret = PTR_ERR_OR_ZERO(domain);
 	if (!ret)
-		ret = iommu_liveupdate_attach_group(group, domain, entry.domain);
+		ret = iommu_liveupdate_attach_group(ser, group, domain, dev);
 	if (ret)
 		panic("iommu: live update: the DMA of %s goes on and cannot be taken over (%pe)\n",
 		      dev_name(dev), ERR_PTR(ret));
@@ -1117,28 +1190,6 @@ bool iommu_liveupdate_setup_group(struct iommu_group *group)
 	dev_info(dev, "live update: attached to the page table of the previous kernel\n");
 
 	return true;
-}
-
-/* The hardware does not use the restored page table for this device any more. */
-static void iommu_liveupdate_left(struct device *dev)
-{
-	struct iommu_ser *ser = iommu_liveupdate_get_incoming();
-	struct iommu_dev_ser *entry;
-	struct pci_dev *pdev;
-
-	if (!ser)
-		return;
-
-	if (dev_is_pci(dev)) {
-		guard(mutex)(&iommu_liveupdate_lock);
-		pdev = to_pci_dev(dev);
-		entry = iommu_ser_find_device(ser, pci_domain_nr(pdev->bus),
-					      pci_dev_id(pdev));
-		if (entry)
-			entry->state = IOMMU_SER_DEV_NONE;
-	}
-
-	iommu_liveupdate_put_incoming();
 }
 
 /* The group was attached to another domain than the restored one. */
@@ -1195,6 +1246,18 @@ static void __init iommu_liveupdate_release_bridge(struct pci_dev *pdev)
 		iommu_liveupdate_release(&pdev->dev);
 }
 
+/* It runs no more, because its group has the page table of another device. */
+static void __init iommu_liveupdate_give_up(struct pci_dev *pdev)
+{
+	if (pci_liveupdate_incoming(pdev) != PCI_LIVEUPDATE_RUNNING ||
+	    READ_ONCE(pdev->liveupdate.read_only) ||
+	    !iommu_liveupdate_owns(&pdev->dev))
+		return;
+
+	guard(device)(&pdev->dev);
+	pci_liveupdate_abandon(pdev);
+}
+
 /*
  * All IOMMUs are initialized, and no driver has a device yet. Whatever went
  * wrong up to here (no memory, no group, an IOMMU that could not be used), a
@@ -1203,9 +1266,13 @@ static void __init iommu_liveupdate_release_bridge(struct pci_dev *pdev)
 static int __init iommu_liveupdate_check_devices(void)
 {
 	struct iommu_ser *ser = iommu_liveupdate_get_incoming();
+	struct pci_dev *each = NULL;
 
 	if (!ser)
 		return 0;
+
+	for_each_pci_dev(each)
+		iommu_liveupdate_give_up(each);
 
 	for (u32 i = 0; i < ser->devices.count; i++) {
 		struct iommu_dev_ser *entry = iommu_ser_device(ser, i);
@@ -1293,14 +1360,29 @@ EXPORT_SYMBOL_GPL(iommu_liveupdate_claim);
  * @dev: Device, whose bus mastering was turned off.
  *
  * If the live update owns the DMA of the device's group, it lets go of it: the
- * group is attached to its default domain.
+ * group is attached to its default domain. Not so if another member still runs,
+ * whose DMA would go there; then @dev alone is attached to nothing.
  *
  * Context: Process context, may sleep.
  */
 void iommu_liveupdate_release(struct device *dev)
 {
-	if (iommu_liveupdate_owns(dev))
-		iommu_device_release_dma_owner(dev);
+	static DEFINE_MUTEX(lock);
+	struct iommu_group *group = dev->iommu_group;
+
+	/* Only one of the last two finds that there is no other */
+	guard(mutex)(&lock);
+
+	if (!iommu_liveupdate_owns(dev))
+		return;
+
+	scoped_guard(mutex, &group->mutex) {
+		if (iommu_liveupdate_group_runs(group)) {
+			iommu_liveupdate_block(group, dev);
+			return;
+		}
+	}
+	iommu_device_release_dma_owner(dev);
 }
 EXPORT_SYMBOL_GPL(iommu_liveupdate_release);
 
