@@ -87,7 +87,10 @@ static struct iommu_ser *iommu_liveupdate_outgoing;
 /* Domains that go to the next kernel: iommu_liveupdate_domain by iommu_domain */
 static DEFINE_XARRAY(iommu_liveupdate_preserved);
 
-/* Domains that came from the previous kernel: iommu_domain by index */
+/*
+ * Domains that came from the previous kernel: iommu_domain by index. One is taken
+ * out under the lock before it is freed.
+ */
 static DEFINE_XARRAY(iommu_liveupdate_restored);
 
 /* What came from the previous kernel, until that is finished */
@@ -284,10 +287,18 @@ static void iommu_flb_finish(struct liveupdate_flb_op_args *args)
 			      PCI_SLOT(entry->bdf), PCI_FUNC(entry->bdf));
 	}
 
-	/* Of devices that went away, and nobody made an HWPT of it */
-	xa_for_each(&iommu_liveupdate_restored, index, domain) {
-		if (domain->cookie_type == IOMMU_COOKIE_NONE)
-			iommu_liveupdate_free_domain(domain);
+	/*
+	 * Of devices that went away, and nobody made an HWPT of it. An HWPT of
+	 * another may be destroyed meanwhile: what is in the list under the lock
+	 * is there still.
+	 */
+	scoped_guard(mutex, &iommu_liveupdate_lock) {
+		xa_for_each(&iommu_liveupdate_restored, index, domain) {
+			if (domain->cookie_type != IOMMU_COOKIE_NONE)
+				continue;
+			xa_erase(&iommu_liveupdate_restored, index);
+			iommu_domain_free(domain);
+		}
 	}
 
 	iommu_ser_free(args->obj, kho_taken_free);
@@ -1544,9 +1555,11 @@ void iommu_liveupdate_free_domain(struct iommu_domain *domain)
 	struct iommu_domain *found;
 	unsigned long index;
 
-	xa_for_each(&iommu_liveupdate_restored, index, found) {
-		if (found == domain)
-			xa_erase(&iommu_liveupdate_restored, index);
+	scoped_guard(mutex, &iommu_liveupdate_lock) {
+		xa_for_each(&iommu_liveupdate_restored, index, found) {
+			if (found == domain)
+				xa_erase(&iommu_liveupdate_restored, index);
+		}
 	}
 
 	iommu_domain_free(domain);
