@@ -6,12 +6,15 @@
  * Each test has something that a previous kernel may have left (or, in the case of
  * a boot image, may be given), made up as it should be, and cases. A case is
  * a change of one or two fields, and why the check has to refuse the whole then:
- * there is at least one for each rule. Nothing here is preserved memory. What is made
- * up lies at addresses that only the tests' own &typedef kho_take_fn knows.
+ * there is at least one for each rule. What is made up lies at addresses that only
+ * the tests' own &typedef kho_take_fn knows; take_once() has pages of its own, marked
+ * as preserved memory is.
  */
 
 #include <kunit/test.h>
 #include <kunit/test-bug.h>
+#include <linux/atomic.h>
+#include <linux/completion.h>
 #include <linux/errno.h>
 #include <linux/kho/check/iommufd.h>
 #include <linux/kho/check/luo.h>
@@ -19,8 +22,13 @@
 #include <linux/kho/check/pci.h>
 #include <linux/kho/check/vfio_pci.h>
 #include <linux/kho/check/vtd.h>
+#include <linux/kho/memory.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/overflow.h>
+#include <linux/sched.h>
+#include <linux/sched/task.h>
 #include <linux/sizes.h>
 #include <linux/string.h>
 #include <linux/types.h>
@@ -917,6 +925,78 @@ static const struct left_case image_cases[] = {
 
 LEFT_TEST(image)
 
+/* --- memory that is taken ------------------------------------------------- */
+
+/* As KHO marks preserved memory of one page: its order, and above that "KHOP" */
+#define PRESERVED	(0x4b484f50UL << 32)
+
+#define TAKEN_PAGES	256
+#define TAKERS		4
+
+struct taking {
+	struct page *pages[TAKEN_PAGES];
+	atomic_t taken[TAKEN_PAGES];
+	atomic_t ready;
+	struct completion done;
+};
+
+/* All begin at once, and none has a page long before the others try. */
+static int taker(void *data)
+{
+	struct taking *taking = data;
+
+	for (int i = 0; i < TAKEN_PAGES; i++) {
+		atomic_inc(&taking->ready);
+		while (atomic_read(&taking->ready) < (i + 1) * TAKERS)
+			cond_resched();
+		if (kho_take(page_to_phys(taking->pages[i]), PAGE_SIZE))
+			atomic_inc(&taking->taken[i]);
+	}
+	complete(&taking->done);
+
+	return 0;
+}
+
+/* Preserved memory is given once, also when several take it at the same time. */
+static void take_once(struct kunit *test)
+{
+	struct task_struct *tasks[TAKERS];
+	struct taking *taking = kunit_kzalloc(test, sizeof(*taking), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, taking);
+	init_completion(&taking->done);
+	for (int i = 0; i < TAKEN_PAGES; i++) {
+		taking->pages[i] = alloc_page(GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, taking->pages[i]);
+		KUNIT_EXPECT_NULL(test, kho_peek(page_to_phys(taking->pages[i]),
+						 PAGE_SIZE));
+		set_page_private(taking->pages[i], PRESERVED);
+		KUNIT_EXPECT_NOT_NULL(test,
+				      kho_peek(page_to_phys(taking->pages[i]),
+					       PAGE_SIZE));
+	}
+
+	for (int i = 0; i < TAKERS; i++) {
+		tasks[i] = kthread_create(taker, taking, "taker%d", i);
+		KUNIT_ASSERT_FALSE(test, IS_ERR(tasks[i]));
+		get_task_struct(tasks[i]);
+	}
+	for (int i = 0; i < TAKERS; i++)
+		wake_up_process(tasks[i]);
+	/* One that is told to stop before it has begun would not begin */
+	for (int i = 0; i < TAKERS; i++)
+		wait_for_completion(&taking->done);
+	for (int i = 0; i < TAKERS; i++)
+		kthread_stop_put(tasks[i]);
+
+	for (int i = 0; i < TAKEN_PAGES; i++) {
+		KUNIT_EXPECT_EQ(test, atomic_read(&taking->taken[i]), 1);
+		/* Taking counts it as memory that was not there before */
+		adjust_managed_page_count(taking->pages[i], -1);
+		kho_taken_free(page_address(taking->pages[i]));
+	}
+}
+
 /* --- all of them ------------------------------------------------------------------- */
 
 static int handover_init(struct kunit *test)
@@ -946,6 +1026,7 @@ static struct kunit_case handover_cases[] = {
 	KUNIT_CASE(memfd_full_chunk),
 	KUNIT_CASE_PARAM(luo, luo_case_gen_params),
 	KUNIT_CASE_PARAM(image, image_case_gen_params),
+	KUNIT_CASE(take_once),
 	{}
 };
 
