@@ -3,9 +3,9 @@
 
 import pytest
 
-from lab import Igb, Nvme, Port, STANDARD, Switch, pci
+from lab import Igb, MachineError, Nvme, Port, STANDARD, Switch, pci
 from lab.running import BLOCKS_OF_COMMAND, IOMMUFD_TOKEN, SEED, Running
-from update import (PAIR, Ats, Owner, bridges, load_vfio, see_good_update, see_jump_refused,
+from update import (PAIR, Ats, Owner, at_work, bridges, load_vfio, see_good_update, see_jump_refused,
                     see_no_faults, see_undisturbed, state, states, take_over)
 
 ALL = ("nvme0", "igb0", "nvme1", "igb1")
@@ -257,20 +257,19 @@ def test_ats_that_is_not_used(start):
 
 @pytest.mark.thorough
 def test_abandoned(start, kernels):
-    """Unbound, removed or unplugged before retrieve, a device is stopped; its neighbour is not."""
-    m = start(topology=(Port(Nvme("nvme0")), Port(Switch("switch", Nvme("nvme1"), Igb("igb1"))),
-                        Port(Nvme("nvme2")), Port(Nvme("nvme3")), NativeHotplug))
-    owners = start_quiet(m, "nvme0", "nvme1", "nvme2", "igb1")
+    """Removed or unplugged before retrieve, a device is stopped; its neighbour is not."""
+    m = start(topology=(Port(Switch("switch", Nvme("nvme1"), Igb("igb1"))), Port(Nvme("nvme2")),
+                        Port(Nvme("nvme3")), NativeHotplug))
+    owners = start_quiet(m, "nvme1", "nvme2", "igb1")
     for owner in owners.values():
         owner.preserve()
-    bdfs = unbound, removed, unplugged = [m.bdf(name) for name in ("nvme0", "nvme1", "nvme2")]
+    bdfs = removed, unplugged = [m.bdf(name) for name in ("nvme1", "nvme2")]
     ordinary = m.bdf("nvme3")
     ports = [bridges(m, bdf)[-1] for bdf in (unplugged, ordinary)]
     m.kexec()
     load_vfio(m)
     m.mark("abandon")
-    m.sh(f"echo {unbound} >/sys/bus/pci/devices/{unbound}/driver/unbind;"
-         f"echo 1 >/sys/bus/pci/devices/{removed}/remove")
+    m.sh(f"echo 1 >/sys/bus/pci/devices/{removed}/remove")
     # Linux's own pciehp takes its reset_lock and pci_rescan_remove_lock in either order, and
     # lockdep complains of that.
     if kernels == "debug":
@@ -286,8 +285,7 @@ def test_abandoned(start, kernels):
     if unplugged in bdfs:
         assert [bool(slot_power_offs(m, port, "abandon")) for port in ports] == [False, True]
     m.sh("echo 1 >/sys/bus/pci/rescan")
-    m.bind(unbound)
-    for name, bdf in zip(("nvme0", "nvme1", "nvme2"), bdfs):
+    for name, bdf in zip(("nvme1", "nvme2"), bdfs):
         see_ordinary(m, bdf)
         owner = owners.pop(name)
         see_no_faults(owner)
@@ -301,6 +299,24 @@ def test_abandoned(start, kernels):
     see_good_update(owners["igb1"])
 
 
+def test_set_up_twice(start):
+    """Unbound from vfio-pci a device runs on, goes to no other driver, and back to that one."""
+    m, owner = at_work(start, "nvme0", "igb0")
+    owner.preserve()
+    m.kexec()
+    load_vfio(m)
+    for device, native in zip(owner.devices.values(), ("nvme", "igb")):
+        assert m.driver(device.bdf) == "vfio-pci"
+        m.sh(f"echo {device.bdf} >/sys/bus/pci/devices/{device.bdf}/driver/unbind")
+        assert state(m, device.bdf) == "incoming running"
+        with pytest.raises(MachineError, match=f"went to None, not {native}"):
+            m.bind(device.bdf, native)
+        m.bind_vfio(device.bdf)
+        assert owner.fails("vfio_open", "D", device.bdf) == "EBUSY"
+    take_over(owner)
+    see_good_update(owner)
+
+
 @pytest.mark.thorough
 def test_abandoned_at_work(small):
     """What an abandoned device had under way does not go on when it gets another driver."""
@@ -312,8 +328,7 @@ def test_abandoned_at_work(small):
     m.kexec()
     load_vfio(m)
     bdf = owner.devices["nvme0"].bdf
-    m.sh(f"echo {bdf} >/sys/bus/pci/devices/{bdf}/driver/unbind")
-    m.bind(bdf)
+    m.sh(f"echo 1 >/sys/bus/pci/devices/{bdf}/remove; echo 1 >/sys/bus/pci/rescan")
     # That is when the driver has reset it.
     m.sh(f"until [ -e /sys/bus/pci/devices/{bdf}/nvme/nvme*/nvme*n1 ]; do sleep 0.1; done")
     see_no_faults(owner)

@@ -27,9 +27,10 @@
  *
  * A device in running mode is not to be touched on its way, from the driver's
  * freeze to its opening in the next kernel, and nor are the bridges: see
- * liveupdate_config.c. Should it lose its driver before it is opened, or be
- * removed, its bus mastering is turned off and it is reset, and it is an ordinary
- * device from then on.
+ * liveupdate_config.c. Should it lose its driver before it is opened, it waits for
+ * it again, as before the driver was there. Should it be removed, or its driver
+ * not probe it, its bus mastering is turned off and it is reset, and it is an
+ * ordinary device from then on.
  *
  * What a device goes through is shown in its ``liveupdate`` attribute in sysfs,
  * see Documentation/ABI/testing/sysfs-bus-pci-liveupdate. Not every device can be
@@ -619,8 +620,8 @@ static int pci_liveupdate_reset(struct pci_dev *pdev)
 
 /**
  * pci_liveupdate_abandon() - A device will not be taken over
- * @pdev: Device that lost its driver, never got it, could not be opened or is
- *        being removed.
+ * @pdev: Device that its driver could not probe or open, that lost its driver
+ *        after that has opened it, or that is being removed.
  *
  * If it came in running, there is nobody left who would take it over: its bus
  * mastering is turned off, it is reset, so that the next driver does not set its
@@ -660,6 +661,19 @@ void pci_liveupdate_abandon(struct pci_dev *pdev)
 		iommu_liveupdate_release(&pdev->dev);
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_abandon);
+
+/*
+ * A driver lets go of its device. One that runs and was not opened was not touched
+ * either: it waits for that driver again, and for no other. Whoever sets drivers up
+ * twice, unbinding what is there first, must not end anybody's work by that.
+ */
+void pci_liveupdate_unbind(struct pci_dev *pdev)
+{
+	if (pci_liveupdate_running(pdev))
+		pci_info(pdev, "live update: runs on without a driver, and waits for it\n");
+	else
+		pci_liveupdate_abandon(pdev);
+}
 
 /*
  * Do bridges that have bus numbers keep them? Once something came in they do

@@ -19,6 +19,7 @@ void pci_liveupdate_setup_device(struct pci_dev *pdev);
 bool pci_liveupdate_keep_buses(void);
 bool pci_liveupdate_skip_bridge(struct pci_dev *bridge, int pass);
 int pci_liveupdate_match_driver(struct pci_dev *pdev, struct pci_driver *drv);
+void pci_liveupdate_unbind(struct pci_dev *pdev);
 bool pci_liveupdate_shutdown(struct pci_dev *pdev);
 const char *pci_liveupdate_state_name(enum pci_liveupdate_state state);
 
@@ -90,6 +91,10 @@ static inline int pci_liveupdate_match_driver(struct pci_dev *pdev,
 					      struct pci_driver *drv)
 {
 	return -1;
+}
+
+static inline void pci_liveupdate_unbind(struct pci_dev *pdev)
+{
 }
 
 static inline bool pci_liveupdate_shutdown(struct pci_dev *pdev)

@@ -62,7 +62,7 @@
  * finish
  *   The device is like any other again. Before retrieve, finish is refused. So
  *   it is while a running device uses its restored page table, which iommufd
- *   sees to. One that loses vfio-pci before it is opened is stopped and reset.
+ *   sees to. One that loses vfio-pci before it is opened waits for it again.
  *
  * Locking: vdev->liveupdate_lock guards vdev->liveupdate_ser against opening the
  * device, and is taken inside of the device set's lock. That one belongs to the
