@@ -36,8 +36,16 @@ class Witness:
         self.bridges = [part for part in path.split("/")[4:-1] if part.startswith("0000:")]
         self._configs = {place: machine.config(place) for place in (*self.bridges, bdf)}
 
+    def _is_intx(self, event):
+        """Tell whether a write changes nothing but whether the device may raise INTx."""
+        changed = event.value ^ pci.word(self._configs[self.bdf], pci.COMMAND)
+        return event.offset == pci.COMMAND and not changed & ~pci.COMMAND_INTX_DISABLE
+
     def findings(self, since, until):
-        """Return the Findings of a span of time, between two marks or times."""
+        """Return the Findings of a span of time, between two marks or times.
+
+        INTx is disabled when a device is preserved: that passes where the span begins earlier.
+        """
         machine = self._machine
         writes = machine.trace("pci_cfg_write", None, since, until)
         changes = []
@@ -49,7 +57,8 @@ class Witness:
         for bridge in self.bridges:
             resets += machine.bus_resets(bridge, since, until)
         return Findings(
-            config_writes=[event for event in writes if event.bdf == self.bdf],
+            config_writes=[event for event in writes if event.bdf == self.bdf
+                           and (since == "freeze" or not self._is_intx(event))],
             bridge_changes=changes,
             faults=machine.trace("vtd_dmar_fault", self.bdf, since, until),
             resets=resets,

@@ -150,7 +150,6 @@ def test_untouched(start, kernels):
     owner.open(*ALL)
     owner.start()
     above = sorted({bridge for bdf in bdfs.values() for bridge in bridges(m, bdf)})
-    configs = {bdf: m.config(bdf) for bdf in (*bdfs.values(), *above)}
     places = {bdf: resources(m, bdf) for bdf in bdfs.values()}
     assert feature(owner, "nvme0") == (BOTH_MODES, 0, NONE, REASON_DOMAIN)
     owner.preserve(devices=False)
@@ -159,6 +158,7 @@ def test_untouched(start, kernels):
     for device in owner.devices.values():
         owner("preserve", "S", device.tokens[0], device.file)
     assert feature(owner, "nvme0") == (BOTH_MODES, RUNNING, OUTGOING, REASON_NONE)
+    configs = {bdf: m.config(bdf) for bdf in (*bdfs.values(), *above)}
     m.kexec()
     if kernels != "builtin":    # there vfio-pci has it, and keeps it awake
         see_last_line_of_defence(m, bdfs["nvme0"])
@@ -297,6 +297,36 @@ def test_abandoned(start, kernels):
         owner.finish()
     take_over(owners["igb1"])
     see_good_update(owners["igb1"])
+
+
+def intx_off(m, bdf):
+    """Tell whether a device may raise no INTx."""
+    return bool(pci.word(m.config(bdf), pci.COMMAND) & pci.COMMAND_INTX_DISABLE)
+
+
+def test_intx(start):
+    """A device that is going to run on raises no INTx that nobody handles."""
+    m, owner = at_work(start, "nvme0", "igb0")
+    bdfs = [device.bdf for device in owner.devices.values()]
+    assert not any(intx_off(m, bdf) for bdf in bdfs), "off anyway: this shows nothing"
+    owner.preserve()
+    assert all(intx_off(m, bdf) for bdf in bdfs)
+    owner("close", "S")
+    assert not any(intx_off(m, bdf) for bdf in bdfs)
+    owner("vfio_irq_on", "Dnvme0", "INTX", 1)
+    owner("vfio_irq_on", "Digb0", "MSIX", 1)
+    owner.preserve()
+    assert not intx_off(m, bdfs[0])
+    owner("vfio_irq_off", "Dnvme0", "INTX")
+    owner("vfio_irq_off", "Digb0", "MSIX")
+    assert all(intx_off(m, bdf) for bdf in bdfs)
+    m.kexec()
+    assert all(intx_off(m, bdf) for bdf in bdfs)
+    take_over(owner)
+    assert all(intx_off(m, bdf) for bdf in bdfs)
+    see_good_update(owner)
+    owner("vfio_irq_on", "Dnvme0", "INTX", 1)
+    assert not intx_off(m, bdfs[0])
 
 
 def test_set_up_twice(start):

@@ -20,7 +20,8 @@
  *   device's numbers, whether a function reset works on it and, in running mode,
  *   the clean configuration that was saved when it was opened. Nothing is done
  *   to the device, user space goes on using it. In running mode it can be
- *   attached to no other page tables from now on.
+ *   attached to no other page tables from now on, and INTx is disabled whenever
+ *   its user does not have it enabled.
  *
  * block
  *   User space loses access to the device, but for BARs that it has mapped.
@@ -281,6 +282,23 @@ static void vfio_pci_liveupdate_put_mode(struct vfio_pci_core_device *vdev,
 	vfio_liveupdate_unpin(&vdev->vdev);
 }
 
+/*
+ * INTx has a handler while its user has it enabled. At all other times VFIO leaves it
+ * enabled and unhandled. That is no matter for long as a rule, but a device that
+ * runs through an update would raise it through the whole boot of the next kernel,
+ * and whoever shares the line would lose it to "nobody cared".
+ */
+static void vfio_pci_liveupdate_set_intx(struct vfio_pci_core_device *vdev,
+					 enum pci_liveupdate_state mode,
+					 bool enable)
+{
+	guard(mutex)(&vdev->igate);
+
+	if (mode == PCI_LIVEUPDATE_RUNNING && vdev->pci_2_3 &&
+	    vdev->irq_type == VFIO_PCI_NUM_IRQS)
+		pci_intx(vdev->pdev, enable);
+}
+
 static void vfio_pci_liveupdate_write_down(struct vfio_pci_core_device *vdev,
 					   enum pci_liveupdate_state mode,
 					   struct vfio_pci_ser *ser)
@@ -343,6 +361,7 @@ static int vfio_pci_liveupdate_preserve(struct liveupdate_file_op_args *args)
 	if (ret)
 		goto err_put_mode;
 
+	vfio_pci_liveupdate_set_intx(vdev, mode, false);
 	lu->vdev = vdev;
 	lu->file = args->file;
 	snprintf(lu->user, sizeof(lu->user), "%s[%d]", current->comm,
@@ -370,6 +389,7 @@ static void vfio_pci_liveupdate_unpreserve(struct liveupdate_file_op_args *args)
 	enum pci_liveupdate_state mode = pci_liveupdate_outgoing(lu->vdev->pdev);
 
 	pci_liveupdate_unpreserve(lu->vdev->pdev);
+	vfio_pci_liveupdate_set_intx(lu->vdev, mode, true);
 	vfio_pci_liveupdate_put_mode(lu->vdev, mode);
 	pci_info(lu->vdev->pdev, "live update: no longer preserved\n");
 	kho_unpreserve_free(lu->ser);

@@ -83,6 +83,17 @@ vfio_pci_liveupdate_clean_state(struct vfio_pci_core_device *vdev)
 	return pci_store_saved_state(vdev->pdev);
 }
 
+/*
+ * Must this device not be left with INTx enabled? It is going to run on with nobody
+ * there to handle it. One that cannot mask it, as the specification has it since
+ * PCI 2.3, has a line of its own.
+ */
+static inline bool vfio_pci_liveupdate_no_intx(struct vfio_pci_core_device *vdev)
+{
+	return vdev->pci_2_3 &&
+	       pci_liveupdate_outgoing(vdev->pdev) == PCI_LIVEUPDATE_RUNNING;
+}
+
 /* Is the device frozen, and in idle mode, so that nobody may reach its BARs? */
 static inline bool
 vfio_pci_liveupdate_quiesced(struct vfio_pci_core_device *vdev)
@@ -151,6 +162,11 @@ vfio_pci_liveupdate_clean_state(struct vfio_pci_core_device *vdev)
 	pci_save_state(vdev->pdev);
 
 	return pci_store_saved_state(vdev->pdev);
+}
+
+static inline bool vfio_pci_liveupdate_no_intx(struct vfio_pci_core_device *vdev)
+{
+	return false;
 }
 
 static inline bool
