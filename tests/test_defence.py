@@ -9,7 +9,7 @@ and never a moment in which translation is off.
 import pytest
 
 from lab import Igb, Nvme, Port, Switch, pci, vtd
-from lab.handover import ADDRESS, IOMMUFD, MEMFD, VFIO, Handover
+from lab.handover import ADDRESS, FLB_SIZE, IOMMUFD, MEMFD, VFIO, Handover
 from lab.running import IOMMUFD_TOKEN, Running
 from update import (PAIR, SESSION, Owner, at_work, load_vfio, need_modules, panic, see_good_update,
                     see_no_faults, see_translation_on, see_undisturbed, state, states, take_over)
@@ -169,16 +169,52 @@ TABLES = {
     name if name != "nowhere" else pytest.param(name, marks=pytest.mark.thorough)
     for name in TABLES])
 def test_page_table(start, name):
-    """A page table is broken: the machine stops when somebody retrieves it, devices use it."""
-    m, owner = at_work(start, "nvme0")
+    """A page table is broken: when it is retrieved, the device that uses it ends, and no other."""
+    m, owner = at_work(start, *BOTH)
     owner.preserve()
     change, line = TABLES[name]
     handover = Handover(m)
     m.kexec(look=lambda: change(handover.read()))
-    with panic(m, "DMA goes on through a page table that is broken"):
-        owner.retrieve()
+    owner("session_retrieve", "S", owner.session)
+    owner("retrieve", "S", IOMMUFD_TOKEN, "I")
     m.wait_console(line, "freeze", timeout=1)
+    device, other = owner.devices["nvme0"], owner.devices["igb0"]
+    m.wait_console(f"{device.bdf}: live update: its page table is broken", "freeze", timeout=1)
+    assert state(m, device.bdf) == "none"
+    assert not any(value & pci.COMMAND_MASTER for value in m.command_writes(device.bdf, "jump"))
+    for which in (device, other):
+        owner("retrieve", "S", which.tokens[1], which.memory)
+    assert owner.fails("retrieve", "S", device.tokens[0], device.file) == "EINVAL"
+    owner("retrieve", "S", other.tokens[0], other.file)
     see_no_faults(owner, "freeze")
+    del owner.devices["nvme0"]
+    owner.bind()
+    owner.handover()
+    owner.finish()
+    see_good_update(owner)
+
+
+@pytest.mark.thorough
+def test_too_few_files(start):
+    """More files need the IOMMU core's lists than it is said: they stay while a device runs."""
+    m = start(topology=PAIR)
+    owners = [Running(m, name, session=name, first=number) for number, name in enumerate(BOTH)]
+    for owner in owners:
+        owner.open(owner.session)
+        owner.start()
+        owner.preserve()
+    handover = Handover(m)
+
+    def change(h):
+        entry = h.read().flbs["iommu"].address
+        assert h.words(entry + FLB_SIZE - 8) == [4]
+        h.poke(entry + FLB_SIZE - 8, 2)
+
+    m.kexec(look=lambda: change(handover))
+    for owner in owners:
+        take_over(owner)
+    for owner in owners:
+        see_good_update(owner)
 
 
 @pytest.mark.thorough

@@ -99,6 +99,9 @@ static struct iommu_lists iommu_liveupdate_lists;
 /* The owner of groups that came from the previous kernel */
 static char iommu_liveupdate_owner;
 
+/* A reference to the lists is held for devices that use their page tables */
+static bool iommu_liveupdate_held;
+
 /* What the driver does whose units came from the previous kernel */
 static const struct iommu_liveupdate_ops *iommu_liveupdate_driver;
 
@@ -269,22 +272,21 @@ static int iommu_flb_retrieve(struct liveupdate_flb_op_args *args)
 
 static void iommu_liveupdate_drop_absent(struct iommu_ser *ser,
 					 struct iommu_dev_ser *entry);
+static bool iommu_liveupdate_end_late(struct iommu_dev_ser *entry);
 
 static void iommu_flb_finish(struct liveupdate_flb_op_args *args)
 {
 	struct iommu_ser *ser = args->obj;
 	struct iommu_domain *domain;
 	unsigned long index;
+	bool keep = false;
 
-	/* Files are not finished before; so there were more than LUO was told */
 	for (u32 i = 0; i < ser->devices.count; i++) {
 		struct iommu_dev_ser *entry = iommu_ser_device(ser, i);
 
 		iommu_liveupdate_drop_absent(ser, entry);
-		if (entry->state)
-			panic("iommu: live update: it ends, and the DMA of %04x:%02x:%02x.%x goes on\n",
-			      entry->segment, PCI_BUS_NUM(entry->bdf),
-			      PCI_SLOT(entry->bdf), PCI_FUNC(entry->bdf));
+		if (iommu_liveupdate_end_late(entry))
+			keep = true;
 	}
 
 	/*
@@ -294,7 +296,7 @@ static void iommu_flb_finish(struct liveupdate_flb_op_args *args)
 	 */
 	scoped_guard(mutex, &iommu_liveupdate_lock) {
 		xa_for_each(&iommu_liveupdate_restored, index, domain) {
-			if (domain->cookie_type != IOMMU_COOKIE_NONE)
+			if (keep || domain->cookie_type != IOMMU_COOKIE_NONE)
 				continue;
 			xa_erase(&iommu_liveupdate_restored, index);
 			iommu_domain_free(domain);
@@ -1052,12 +1054,52 @@ static bool iommu_liveupdate_group_runs(struct iommu_group *group)
 	return false;
 }
 
+static bool iommu_liveupdate_is_there(const struct iommu_dev_ser *entry)
+{
+	struct pci_dev *pdev;
+
+	pdev = pci_get_domain_bus_and_slot(entry->segment,
+					   PCI_BUS_NUM(entry->bdf),
+					   entry->bdf & 0xff);
+	pci_dev_put(pdev);
+
+	return pdev;
+}
+
+static bool iommu_liveupdate_any_runs(const struct iommu_ser *ser)
+{
+	for (u32 i = 0; i < ser->devices.count; i++) {
+		struct iommu_dev_ser *entry = iommu_ser_device(ser, i);
+
+		if (entry->state && iommu_liveupdate_is_there(entry))
+			return true;
+	}
+
+	return false;
+}
+
+/*
+ * The lists are kept until no device uses a page table of theirs, whatever the
+ * previous kernel said of how many files need them. May they go now?
+ */
+static bool iommu_liveupdate_let_go(const struct iommu_ser *ser)
+{
+	lockdep_assert_held(&iommu_liveupdate_lock);
+
+	if (!iommu_liveupdate_held || iommu_liveupdate_any_runs(ser))
+		return false;
+	iommu_liveupdate_held = false;
+
+	return true;
+}
+
 /* The hardware does not use the restored page table for this device any more. */
 static void iommu_liveupdate_left(struct device *dev)
 {
 	struct iommu_ser *ser = iommu_liveupdate_get_incoming();
 	struct iommu_dev_ser *entry;
 	struct pci_dev *pdev;
+	bool let_go = false;
 
 	if (!ser)
 		return;
@@ -1069,8 +1111,11 @@ static void iommu_liveupdate_left(struct device *dev)
 					      pci_dev_id(pdev));
 		if (entry)
 			entry->state = IOMMU_SER_DEV_NONE;
+		let_go = iommu_liveupdate_let_go(ser);
 	}
 
+	if (let_go)
+		iommu_liveupdate_put_incoming();
 	iommu_liveupdate_put_incoming();
 }
 
@@ -1306,7 +1351,10 @@ static int __init iommu_liveupdate_check_devices(void)
 		pci_dev_put(pdev);
 	}
 
-	iommu_liveupdate_put_incoming();
+	scoped_guard(mutex, &iommu_liveupdate_lock)
+		iommu_liveupdate_held = iommu_liveupdate_any_runs(ser);
+	if (!iommu_liveupdate_held)
+		iommu_liveupdate_put_incoming();
 
 	return 0;
 }
@@ -1397,26 +1445,61 @@ void iommu_liveupdate_release(struct device *dev)
 }
 EXPORT_SYMBOL_GPL(iommu_liveupdate_release);
 
+/*
+ * End the DMA of all devices that came with a page table, which is broken: block it,
+ * reset them, and let go of their groups. Somebody who has the lock of a device may
+ * be waiting for a file of the session that this is called for: it then stays blocked,
+ * and the live update's, until the device is removed.
+ */
+static void iommu_liveupdate_end(u32 index)
+{
+	struct pci_dev *pdev = NULL;
+
+	for_each_pci_dev(pdev) {
+		struct iommu_group *group = pdev->dev.iommu_group;
+		struct iommu_dev_ser entry;
+
+		if (!group ||
+		    !iommu_liveupdate_incoming_device(&pdev->dev, &entry) ||
+		    entry.domain != index)
+			continue;
+		scoped_guard(mutex, &group->mutex)
+			iommu_liveupdate_block(group, &pdev->dev);
+		pci_err(pdev, "live update: its page table is broken: its DMA has ended\n");
+		if (!device_trylock(&pdev->dev))
+			continue;
+		pci_liveupdate_abandon(pdev);
+		device_unlock(&pdev->dev);
+	}
+}
+
 /**
  * iommu_liveupdate_restored_domain() - A domain that was handed over
  * @index: Its place in the list.
  *
  * Its tables become this kernel's, if they are not yet: that is when they are
  * looked at for the first time, since it takes as long as there are tables and
- * pages that they map. Panics if they are broken: devices use them.
+ * pages that they map. If they are broken, the DMA of the devices that use them
+ * ends. Such a page table is never freed: some of it may be another's.
  *
- * Context: Process context, may sleep. Called for one domain once at a time.
- * Return: the domain, or NULL when none of its devices is there.
+ * Context: Process context, may sleep, and without locks that removing or
+ * resetting a device needs. Called for one domain once at a time.
+ * Return: the domain, or NULL when none of its devices is there, or goes on.
  */
 struct iommu_domain *iommu_liveupdate_restored_domain(u32 index)
 {
 	struct iommu_domain *domain = xa_load(&iommu_liveupdate_restored, index);
 	struct pt_iommu *pt = domain ? iommupt_from_domain(domain) : NULL;
 
-	if (pt && pt->ops->restore(pt))
-		panic("iommu: live update: DMA goes on through a page table that is broken\n");
+	if (!pt || !pt->ops->restore(pt))
+		return domain;
 
-	return domain;
+	pr_err("page table %u is broken\n", index);
+	scoped_guard(mutex, &iommu_liveupdate_lock)
+		xa_erase(&iommu_liveupdate_restored, index);
+	iommu_liveupdate_end(index);
+
+	return NULL;
 }
 EXPORT_SYMBOL_GPL(iommu_liveupdate_restored_domain);
 
@@ -1482,6 +1565,7 @@ void iommu_liveupdate_drop_device(struct device *dev)
 	struct iommu_ser *ser = iommu_liveupdate_get_incoming();
 	struct pci_dev *pdev = to_pci_dev(dev);
 	struct iommu_dev_ser *entry;
+	bool let_go = false;
 
 	if (!ser)
 		return;
@@ -1496,7 +1580,10 @@ void iommu_liveupdate_drop_device(struct device *dev)
 			pci_clear_master(pdev);
 		}
 		iommu_liveupdate_drop(ser, entry);
+		let_go = iommu_liveupdate_let_go(ser);
 	}
+	if (let_go)
+		iommu_liveupdate_put_incoming();
 	iommu_liveupdate_put_incoming();
 }
 
@@ -1516,6 +1603,31 @@ static void iommu_liveupdate_drop_absent(struct iommu_ser *ser,
 	if (!pdev)
 		iommu_liveupdate_drop(ser, entry);
 	pci_dev_put(pdev);
+}
+
+/*
+ * The lists end, and a device still runs, which was not there when references were
+ * taken for those that do: its DMA ends here. It stays attached, to a page table that
+ * is never freed, and with that nobody else's.
+ */
+static bool iommu_liveupdate_end_late(struct iommu_dev_ser *entry)
+{
+	struct pci_dev *pdev;
+
+	if (!entry->state)
+		return false;
+
+	pdev = pci_get_domain_bus_and_slot(entry->segment,
+					   PCI_BUS_NUM(entry->bdf),
+					   entry->bdf & 0xff);
+	if (pdev && pdev->hdr_type == PCI_HEADER_TYPE_NORMAL) {
+		pci_liveupdate_set_read_only(pdev, false);
+		pci_clear_master(pdev);
+		pci_err(pdev, "live update: its session has ended, and with it its DMA; it belongs to nobody until the next boot\n");
+	}
+	pci_dev_put(pdev);
+
+	return true;
 }
 
 /**

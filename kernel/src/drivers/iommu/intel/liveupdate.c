@@ -642,9 +642,12 @@ bool intel_liveupdate_adopt_pasid_table(struct device_domain_info *info)
 		return false;
 
 	pasid_table = kzalloc_obj(*pasid_table);
-	if (!pasid_table)
-		panic("DMAR: live update: no memory to take over %s\n",
-		      dev_name(info->dev));
+	if (!pasid_table) {
+		dev_err(info->dev, "live update: no memory to take it over, its DMA ends\n");
+		iommu_liveupdate_drop_device(info->dev);
+		info->liveupdate = false;
+		return false;
+	}
 
 	context = iommu_context_addr(info->iommu, info->bus, info->devfn, 0);
 	pasid_table->table = phys_to_virt(context->lo & VTD_PAGE_MASK);
