@@ -52,6 +52,15 @@ def test_kernels_that_take_turns():
     assert [ledger.summary()[kernel]["free"]["first"] for kernel in "ab"] == [1000, 2000]
 
 
+def test_read_again():
+    """Another reading after the same update is one more chance for it, and no more."""
+    ledger = Ledger(BOUNDED)
+    for update, value, drifts in ((1, 5000, 0), (2, 5000, 0), (3, 6000, 1), (3, 5000, 0),
+                                  (4, 6000, 1)):
+        assert len(ledger.enter(update, "lab-a", {"free": value})) == drifts
+    assert ledger.summary()["lab-a"]["free"]["readings"] == 3
+
+
 def soak(folder, kernels, updates, meddle=None):
     """Run updates; returns whether they went well, the report, and what was said."""
     lines = []
