@@ -339,9 +339,8 @@ def test_set_up_twice(start):
         assert m.driver(device.bdf) == "vfio-pci"
         m.sh(f"echo {device.bdf} >/sys/bus/pci/devices/{device.bdf}/driver/unbind")
         assert state(m, device.bdf) == "incoming running"
-        with pytest.raises(MachineError, match=f"went to (None|vfio-pci), not {native}"):
+        with pytest.raises(MachineError, match=f"went to vfio-pci, not {native}"):
             m.bind(device.bdf, native)
-        m.bind_vfio(device.bdf)
         assert owner.fails("vfio_open", "D", device.bdf) == "EBUSY"
     take_over(owner)
     see_good_update(owner)
@@ -396,23 +395,22 @@ def test_readers_disturb_nobody(start):
     """Who reads all that sysfs says of devices, over and over, makes no reset and no jump fail."""
     m = start(topology=(*PAIR, Port(Nvme("nvme1"))))
     owner = Running(m)
-    owner.open("nvme0")
+    owner.open("igb0")
     owner.start()
     idle = Owner(m, "idle")
-    idle.own("nvme1", "igb0")
-    for name in ("nvme0", "nvme1", "igb0"):
-        folder = f"/sys/bus/pci/devices/{m.bdf(name)}"
-        for file in m.sh(f"cd {folder}; echo liveupdate_*").split():
-            m.worker(f"{name}-{file}").start("read_hammer", f"{folder}/{file}")
+    idle.own("nvme0", "nvme1")
+    for name in ("igb0", "nvme0", "nvme1"):
+        files = m.sh(f"echo /sys/bus/pci/devices/{m.bdf(name)}/liveupdate_*").split()
+        m.worker(f"reader-{name}").start("read_hammer", files[-1])
     for _ in range(10):
-        for device in ("nvme1", "igb0"):
+        for device in ("nvme0", "nvme1"):
             idle("vfio_reset", f"D{device}")
     owner.preserve()
-    idle.preserve("nvme1", "igb0", session="idle", first=90)
+    idle.preserve("nvme0", "nvme1", session="idle", first=90)
     m.kexec()
     take_over(owner)
     see_good_update(owner)
-    idle.retrieve("nvme1", "igb0", session="idle", first=90)
+    idle.retrieve("nvme0", "nvme1", session="idle", first=90)
     idle.finish()
 
 

@@ -1456,15 +1456,21 @@ static void iommu_liveupdate_end(u32 index)
 	struct pci_dev *pdev = NULL;
 
 	for_each_pci_dev(pdev) {
-		struct iommu_group *group = pdev->dev.iommu_group;
 		struct iommu_dev_ser entry;
+		struct iommu_group *group;
 
-		if (!group ||
-		    !iommu_liveupdate_incoming_device(&pdev->dev, &entry) ||
+		if (!iommu_liveupdate_incoming_device(&pdev->dev, &entry) ||
 		    entry.domain != index)
 			continue;
-		scoped_guard(mutex, &group->mutex)
-			iommu_liveupdate_block(group, &pdev->dev);
+		group = iommu_group_get(&pdev->dev);
+		if (!group)
+			continue;
+		scoped_guard(mutex, &group->mutex) {
+			/* Else it has just been removed */
+			if (pdev->dev.iommu_group == group)
+				iommu_liveupdate_block(group, &pdev->dev);
+		}
+		iommu_group_put(group);
 		pci_err(pdev, "live update: its page table is broken: its DMA has ended\n");
 		if (!device_trylock(&pdev->dev))
 			continue;
