@@ -70,7 +70,8 @@ EXPORT_SYMBOL_GPL(memfd_liveupdate_mark_dma);
 /*
  * inode_lock(), for preserve. Whoever writes to the file holds it while he reads
  * what he writes, and user space decides how long that takes (userfaultfd): so
- * there is a bound, which is far above what a write takes otherwise.
+ * there is a bound, which is far above what a write takes otherwise. Several who
+ * write without a pause may also keep it from being had: it can be tried again.
  */
 int memfd_liveupdate_lock(struct inode *inode)
 {
@@ -78,7 +79,7 @@ int memfd_liveupdate_lock(struct inode *inode)
 
 	while (!inode_trylock(inode)) {
 		if (time_after(jiffies, end)) {
-			pr_warn("a memfd cannot be preserved: a write to it does not end (%pe)\n",
+			pr_warn("a memfd cannot be preserved: a write to it does not end, or one comes after the other (%pe)\n",
 				ERR_PTR(-EBUSY));
 			return -EBUSY;
 		}

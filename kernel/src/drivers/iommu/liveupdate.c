@@ -41,10 +41,12 @@
 #define pr_fmt(fmt) "iommu: live update: " fmt
 
 #include <linux/cleanup.h>
+#include <linux/delay.h>
 #include <linux/generic_pt/iommu.h>
 #include <linux/io.h>
 #include <linux/iommu.h>
 #include <linux/iommu_liveupdate.h>
+#include <linux/jiffies.h>
 #include <linux/kexec.h>
 #include <linux/kexec_handover.h>
 #include <linux/kho/check/iommu.h>
@@ -521,7 +523,7 @@ EXPORT_SYMBOL_GPL(iommu_liveupdate_spoil_domain);
  * @domain: Preserved domain.
  * @why:    Where to put what is against it.
  *
- * Context: Process context, may sleep; from a freeze() in reboot(2).
+ * Context: Process context, may sleep; from a check() in reboot(2).
  * Return: 0, or -EINVAL when the domain was spoiled, or when the kernel that is
  * loaded could not be told about it, because kexec_load(2) loaded it.
  */
@@ -547,10 +549,9 @@ EXPORT_SYMBOL_GPL(iommu_liveupdate_freeze_domain);
 /**
  * iommu_liveupdate_any_spoiled() - Did a preserved domain change after all?
  *
- * A domain is looked at when its iommufd is frozen, but it may map the BAR of a
- * device that is frozen later, and whose user can take the BAR away until then.
- * So whoever freezes a running device asks, when its user has no access any
- * more: the last one to do so sees what all of them did.
+ * A domain is looked at by check, when no user has access to a device any more.
+ * Root can still take a BAR away that it maps, by a reset in sysfs: so whoever
+ * freezes a running device asks once more.
  *
  * Context: Process context, may sleep.
  * Return: true if there is one; the update cannot go on.
@@ -1448,8 +1449,9 @@ EXPORT_SYMBOL_GPL(iommu_liveupdate_release);
 /*
  * End the DMA of all devices that came with a page table, which is broken: block it,
  * reset them, and let go of their groups. Somebody who has the lock of a device may
- * be waiting for a file of the session that this is called for: it then stays blocked,
- * and the live update's, until the device is removed.
+ * be waiting for a file of the session that this is called for: so it is waited for
+ * with a bound, and the device then stays blocked, and the live update's, until it is
+ * removed.
  */
 static void iommu_liveupdate_end(u32 index)
 {
@@ -1458,6 +1460,8 @@ static void iommu_liveupdate_end(u32 index)
 	for_each_pci_dev(pdev) {
 		struct iommu_dev_ser entry;
 		struct iommu_group *group;
+		unsigned long end;
+		bool locked;
 
 		if (!iommu_liveupdate_incoming_device(&pdev->dev, &entry) ||
 		    entry.domain != index)
@@ -1472,7 +1476,11 @@ static void iommu_liveupdate_end(u32 index)
 		}
 		iommu_group_put(group);
 		pci_err(pdev, "live update: its page table is broken: its DMA has ended\n");
-		if (!device_trylock(&pdev->dev))
+		end = jiffies + 2 * HZ;
+		while (!(locked = device_trylock(&pdev->dev)) &&
+		       time_before(jiffies, end))
+			fsleep(USEC_PER_MSEC);
+		if (!locked)
 			continue;
 		pci_liveupdate_abandon(pdev);
 		device_unlock(&pdev->dev);

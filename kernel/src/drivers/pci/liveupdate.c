@@ -769,23 +769,34 @@ int pci_liveupdate_match_driver(struct pci_dev *pdev, struct pci_driver *drv)
 }
 
 /*
- * The kernel goes down, and nobody will take this device over. Whoever has it
- * still runs on another CPU; he is kept from its configuration for good, so that
- * he cannot turn bus mastering on again. The kernel itself is not, which resets
- * it. That the lock cannot be had is not to be expected: it is taken under the
- * device lock, which the caller holds.
+ * The kernel goes down, and nobody will take this device over. Its user still
+ * runs on another CPU, and his calls make the driver write to the device's
+ * configuration: what was saved with bus mastering on is restored, for one. So
+ * the device is read-only for good when it was reset, for the driver as well as
+ * for user space. Bus mastering is looked at once more then, past the check for
+ * that, for whoever was in the middle of a write.
+ *
+ * The lock of configuration accesses (pci_cfg_access_lock()) would not do: the
+ * driver's writes ignore it, and error recovery of the port above waits for it.
  */
 static void pci_liveupdate_stop(struct pci_dev *pdev)
 {
+	u16 command;
 	int ret;
 
 	device_lock_assert(&pdev->dev);
 
-	if (!pci_cfg_access_trylock(pdev))
-		pci_warn(pdev, "live update: its user may configure it on\n");
 	pci_liveupdate_set_read_only(pdev, false);
 	pci_clear_master(pdev);
+	/* A reset brings it there, too, but not past what its driver has saved */
+	pci_set_power_state(pdev, PCI_D0);
 	ret = pci_liveupdate_reset(pdev);
+	pci_liveupdate_set_read_only(pdev, true);
+	pci_bus_read_config_word(pdev->bus, pdev->devfn, PCI_COMMAND, &command);
+	if (!PCI_POSSIBLE_ERROR(command) && command & PCI_COMMAND_MASTER)
+		pci_bus_write_config_word(pdev->bus, pdev->devfn, PCI_COMMAND,
+					  command & ~PCI_COMMAND_MASTER);
+
 	if (ret)
 		pci_warn(pdev, "live update: stopped, but cannot be reset (%pe)\n",
 			 ERR_PTR(ret));
@@ -816,13 +827,16 @@ bool pci_liveupdate_shutdown(struct pci_dev *pdev)
 		if (outgoing == PCI_LIVEUPDATE_BRIDGE ||
 		    outgoing == PCI_LIVEUPDATE_RUNNING)
 			return true;
-		if (incoming == PCI_LIVEUPDATE_RUNNING)
+		if (incoming != PCI_LIVEUPDATE_RUNNING)
+			pci_liveupdate_set_read_only(pdev, false);
+		else
 			pci_liveupdate_stop(pdev);
 	} else if (pci_liveupdate_is_device(incoming) ||
 		   pci_liveupdate_is_device(outgoing)) {
 		pci_liveupdate_stop(pdev);
+	} else {
+		pci_liveupdate_set_read_only(pdev, false);
 	}
-	pci_liveupdate_set_read_only(pdev, false);
 
 	return false;
 }

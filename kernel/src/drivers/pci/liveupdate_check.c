@@ -16,7 +16,7 @@
  * update tries, or that anybody holds while he waits for user space. It takes
  * the lock of the device's IOMMU group for as long as it takes to look at the
  * group's members, as reading the group's own attributes does. The device lock is
- * not among them: an update gives up when it cannot have that at once.
+ * not among them: an update gives up when it cannot have that within a bound.
  *
  * What is read without the device lock stays valid all the same:
  *

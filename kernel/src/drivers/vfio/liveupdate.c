@@ -46,6 +46,9 @@
 /* For what users control, whose calls otherwise take milliseconds */
 #define VFIO_LIVEUPDATE_PATIENCE	(2 * HZ)
 
+/* When drain gives up, for all devices together: set by the last block */
+static unsigned long vfio_liveupdate_deadline;
+
 /* The last call of a blocked device's users has ended. */
 static void vfio_liveupdate_drained(struct percpu_ref *users)
 {
@@ -111,20 +114,21 @@ EXPORT_SYMBOL_GPL(vfio_liveupdate_file_bound);
  * From now on ioctls, reads and writes wait for vfio_liveupdate_unblock().
  * vfio_liveupdate_drain() waits for those under way.
  *
- * Context: Process context, may sleep.
+ * Context: Process context, may sleep; from reboot(2), for one device after the
+ * other.
  */
 void vfio_liveupdate_block(struct vfio_device *device)
 {
+	vfio_liveupdate_deadline = jiffies + VFIO_LIVEUPDATE_PATIENCE;
 	WRITE_ONCE(device->liveupdate.blocked, true);
 	percpu_ref_kill(&device->liveupdate.users);
 }
 EXPORT_SYMBOL_GPL(vfio_liveupdate_block);
 
 /* Take the device set's lock, with a bound. See DOC for who may hold it. */
-static int vfio_liveupdate_lock_set(struct vfio_device *device)
+static int vfio_liveupdate_lock_set(struct vfio_device *device,
+				    unsigned long end)
 {
-	unsigned long end = jiffies + VFIO_LIVEUPDATE_PATIENCE;
-
 	while (!mutex_trylock(&device->dev_set->lock)) {
 		if (time_after(jiffies, end))
 			return -EBUSY;
@@ -147,7 +151,8 @@ static int vfio_liveupdate_lock_set(struct vfio_device *device)
  * takes) must not hang reboot(2).
  *
  * Context: Process context, may sleep. Takes the device set's lock.
- * Return: 0, or -EBUSY when something is still under way after two seconds.
+ * Return: 0, or -EBUSY when something is still under way two seconds after the
+ * last device was blocked: all devices have that time together.
  */
 int vfio_liveupdate_drain(struct vfio_device *device, const char **why)
 {
@@ -156,11 +161,11 @@ int vfio_liveupdate_drain(struct vfio_device *device, const char **why)
 	*why = "A call of its user does not end.";
 	if (!wait_event_timeout(device->liveupdate.wait,
 				percpu_ref_is_zero(&device->liveupdate.users),
-				VFIO_LIVEUPDATE_PATIENCE))
+				max((long)(vfio_liveupdate_deadline - jiffies), 0L)))
 		return -EBUSY;
 
 	*why = "A call for a device of its device set does not end.";
-	ret = vfio_liveupdate_lock_set(device);
+	ret = vfio_liveupdate_lock_set(device, vfio_liveupdate_deadline);
 	if (ret)
 		return ret;
 	mutex_unlock(&device->dev_set->lock);
@@ -227,7 +232,8 @@ int vfio_liveupdate_pin(struct vfio_device *device, const char **why)
 	int ret;
 
 	*why = "a call for a device of its device set does not end";
-	ret = vfio_liveupdate_lock_set(device);
+	ret = vfio_liveupdate_lock_set(device,
+				       jiffies + VFIO_LIVEUPDATE_PATIENCE);
 	if (ret)
 		return ret;
 	WRITE_ONCE(device->liveupdate.pinned, true);

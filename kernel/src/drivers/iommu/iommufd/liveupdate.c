@@ -397,10 +397,11 @@ static bool iommufd_liveupdate_too_late(struct iommufd_ctx *ictx,
 }
 
 /*
- * Nothing is being unmapped while we hold domains_rwsem, what is being mapped
- * shows itself, and with @liveupdate_users set neither begins. Whoever maps
- * memory holds domains_rwsem while it is pinned, and user space decides how long
- * that takes (userfaultfd): so there is a bound.
+ * With @liveupdate_users set neither mapping nor unmapping begins; what began
+ * before is waited for: nothing is being unmapped while we hold domains_rwsem,
+ * and what is being mapped shows itself. Whoever maps memory holds domains_rwsem
+ * while it is pinned, and user space decides how long that takes (userfaultfd):
+ * so there is a bound.
  */
 static bool iommufd_liveupdate_lock(struct io_pagetable *iopt)
 {
@@ -448,12 +449,13 @@ static int iommufd_liveupdate_preserve_hwpt(struct iommufd_liveupdate *lu,
 		return iommufd_liveupdate_refuse(hwpt, ret,
 						 "it cannot be announced");
 
+	WRITE_ONCE(iopt->liveupdate_users, iopt->liveupdate_users + 1);
 	if (!iommufd_liveupdate_lock(iopt)) {
 		iommu_liveupdate_unpreserve_domain(hwpt->common.domain);
+		iommufd_liveupdate_thaw(lu, iopt);
 		return iommufd_liveupdate_refuse(hwpt, -EBUSY,
 						 "mapping or unmapping its memory does not end");
 	}
-	WRITE_ONCE(iopt->liveupdate_users, iopt->liveupdate_users + 1);
 	downgrade_write(&iopt->iova_rwsem);
 	ret = iommufd_liveupdate_check_areas(lu, hwpt, files);
 	up_read(&iopt->iova_rwsem);
@@ -776,6 +778,8 @@ iommufd_liveupdate_ser(struct liveupdate_file_op_args *args)
 	return NULL;
 }
 
+static DEFINE_MUTEX(iommufd_liveupdate_retrieve_lock);
+
 static int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 {
 	const struct iommufd_ser *ser = iommufd_liveupdate_ser(args);
@@ -786,6 +790,9 @@ static int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 
 	if (!ser)
 		return -EINVAL;
+
+	/* Broken data may have two iommufds name one domain */
+	guard(mutex)(&iommufd_liveupdate_retrieve_lock);
 
 	file = iommufd_liveupdate_open();
 	if (IS_ERR(file))

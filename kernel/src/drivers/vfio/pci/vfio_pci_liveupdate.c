@@ -103,6 +103,9 @@
 /* For what users of other devices control, as VFIO_LIVEUPDATE_PATIENCE */
 #define VFIO_PCI_LIVEUPDATE_PATIENCE	(2 * HZ)
 
+/* When check gives up, for all devices together: set by the last block */
+static unsigned long vfio_pci_liveupdate_deadline;
+
 MODULE_ALIAS("liveupdate-" VFIO_PCI_LIVEUPDATE_COMPATIBLE);
 MODULE_IMPORT_NS("IOMMUFD");
 
@@ -296,7 +299,7 @@ static void vfio_pci_liveupdate_set_intx(struct vfio_pci_core_device *vdev,
 
 	if (mode == PCI_LIVEUPDATE_RUNNING && vdev->pci_2_3 &&
 	    vdev->irq_type == VFIO_PCI_NUM_IRQS)
-		pci_intx(vdev->pdev, enable);
+		pci_intx(vdev->pdev, enable && !vdev->virq_disabled);
 }
 
 static void vfio_pci_liveupdate_write_down(struct vfio_pci_core_device *vdev,
@@ -477,11 +480,10 @@ static bool vfio_pci_liveupdate_trylock(struct pci_dev *pdev,
  * waited for, with a bound.
  */
 static int vfio_pci_liveupdate_reset(struct vfio_pci_core_device *vdev,
-				     bool reset)
+				     bool reset, unsigned long end)
 {
 	struct pci_dev *pdev = vdev->pdev;
 	struct pci_dev *bridge = pci_upstream_bridge(pdev);
-	unsigned long end = jiffies + VFIO_PCI_LIVEUPDATE_PATIENCE;
 	int ret = 0;
 
 	while (!vfio_pci_liveupdate_trylock(pdev, bridge)) {
@@ -522,7 +524,8 @@ static int vfio_pci_liveupdate_quiesce(struct vfio_pci_liveupdate *lu)
 		pci_clear_master(pdev);
 		if (!pci_wait_for_pending_transaction(pdev))
 			pci_warn(pdev, "live update: transactions still pending, resetting anyway\n");
-		ret = vfio_pci_liveupdate_reset(vdev, vdev->reset_works);
+		ret = vfio_pci_liveupdate_reset(vdev, vdev->reset_works,
+						jiffies + VFIO_PCI_LIVEUPDATE_PATIENCE);
 	}
 	if (ret)
 		pci_load_and_free_saved_state(pdev, &lu->running);
@@ -535,6 +538,8 @@ static int vfio_pci_liveupdate_block(struct liveupdate_file_op_args *args)
 {
 	struct vfio_pci_liveupdate *lu = args->private_data;
 
+	/* Draining may take as long as one bound, and then check another */
+	vfio_pci_liveupdate_deadline = jiffies + 2 * VFIO_PCI_LIVEUPDATE_PATIENCE;
 	/* A running device that sleeps is refused, and none falls asleep now */
 	pm_runtime_get_noresume(&lu->vdev->pdev->dev);
 	vfio_liveupdate_block(&lu->vdev->vdev);
@@ -570,10 +575,11 @@ static int vfio_pci_liveupdate_check_one(struct liveupdate_file_op_args *args)
 	if (ret)
 		return ret;
 
-	ret = vfio_pci_liveupdate_reset(lu->vdev, false);
+	ret = vfio_pci_liveupdate_reset(lu->vdev, false,
+					vfio_pci_liveupdate_deadline);
 	if (ret)
 		return vfio_pci_liveupdate_refuse_freeze(lu, ret,
-							 "It is being unbound or removed.");
+							 "It is being unbound or removed, or something below the same bridge is.");
 
 	return 0;
 }
@@ -624,6 +630,8 @@ static int vfio_pci_liveupdate_freeze_running(struct vfio_pci_liveupdate *lu)
 		return vfio_pci_liveupdate_refuse_freeze(lu, -EINVAL,
 							 "A BAR was taken out of a preserved page table.");
 
+	/* It is, unless the user turned INTx on in the command register since */
+	vfio_pci_liveupdate_set_intx(lu->vdev, PCI_LIVEUPDATE_RUNNING, false);
 	pci_liveupdate_set_read_only(lu->vdev->pdev, true);
 
 	return 0;
@@ -667,6 +675,22 @@ static void vfio_pci_liveupdate_unfreeze(struct liveupdate_file_op_args *args)
 
 	pci_info(vdev->pdev, "live update: unfrozen, device %s\n",
 		 running ? "runs on" : "was reset");
+}
+
+/*
+ * A running device that was unbound waits for its driver. Its owner need not wait
+ * for whoever unbound it: it can be bound to no other driver, and is bound now.
+ */
+static void vfio_pci_liveupdate_rebind(const struct vfio_pci_ser *ser)
+{
+	struct pci_dev *pdev;
+
+	pdev = pci_get_domain_bus_and_slot(ser->domain, PCI_BUS_NUM(ser->bdf),
+					   ser->bdf & 0xff);
+	if (pdev && pci_liveupdate_incoming(pdev) == PCI_LIVEUPDATE_RUNNING &&
+	    device_attach(&pdev->dev) < 0)
+		pci_warn(pdev, "live update: its driver does not take it\n");
+	pci_dev_put(pdev);
 }
 
 /* Find the incoming device; on success its device lock is held, and itself. */
@@ -811,6 +835,7 @@ static int vfio_pci_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 	if (!ser)
 		return -EINVAL;
 
+	vfio_pci_liveupdate_rebind(ser);
 	vdev = vfio_pci_liveupdate_lock_incoming(ser);
 	if (!vdev)
 		return vfio_pci_liveupdate_refuse(ser, -ENODEV,
