@@ -39,6 +39,7 @@
 #include <linux/cpufeature.h>
 #include <linux/crash_dump.h>
 #include <linux/dmar.h>
+#include <linux/io.h>
 #include <linux/iommu.h>
 #include <linux/kexec.h>
 #include <linux/kexec_handover.h>
@@ -848,6 +849,50 @@ const struct iommu_liveupdate_ops intel_liveupdate_ops = {
 	.domain_restore = intel_liveupdate_domain_restore,
 	.entry_drop = intel_liveupdate_entry_drop,
 };
+
+/* --- a crash kernel ----------------------------------------------------------- */
+
+/* What is in the memory of the kernel that crashed; false if it cannot be had */
+static bool read_crashed(u64 phys, void *to, size_t size)
+{
+	void *from = memremap(phys, size, MEMREMAP_WB);
+
+	if (!from)
+		return false;
+
+	memcpy(to, from, size);
+	memunmap(from);
+
+	return true;
+}
+
+/*
+ * A crash kernel goes on with the context entries that it finds, and devices that
+ * were running, with their DMA. What the hardware caches for them is found again
+ * by their domain IDs: no domain of this kernel may have one of these, or each
+ * gets translations of the other, and a running device reaches the memory of
+ * this kernel. copy_context_table() reserves the ID of a context entry, which
+ * has none in scalable mode: there it is in the PASID entry. Those of further
+ * PASIDs are not looked for, no device has them that crosses a live update.
+ */
+void intel_liveupdate_copy_did(struct intel_iommu *iommu,
+			       const struct context_entry *context)
+{
+	struct pasid_dir_entry dir;
+	struct pasid_entry pasid;
+	u16 did;
+
+	/* Requests without PASID have IOMMU_NO_PASID, the first of each table */
+	if (!read_crashed(context->lo & VTD_PAGE_MASK, &dir, sizeof(dir)) ||
+	    !pasid_pde_is_present(&dir) ||
+	    !read_crashed(dir.val & PDE_PFN_MASK, &pasid, sizeof(pasid)) ||
+	    !pasid_pte_is_present(&pasid))
+		return;
+
+	did = pasid_get_domain_id(&pasid);
+	if (did < cap_ndoms(iommu->cap))
+		ida_alloc_range(&iommu->domain_ida, did, did, GFP_KERNEL);
+}
 
 /* --- handover to another page table ------------------------------------------ */
 

@@ -8,6 +8,7 @@
 
 #include <linux/iommu_liveupdate.h>
 
+struct context_entry;
 struct device_domain_info;
 struct intel_iommu;
 
@@ -25,6 +26,9 @@ void intel_liveupdate_check_free(struct intel_iommu *iommu);
 void intel_liveupdate_release_device(struct device_domain_info *info);
 int intel_liveupdate_attach(struct iommu_domain *domain, struct device *dev,
 			    struct iommu_domain *old);
+
+void intel_liveupdate_copy_did(struct intel_iommu *iommu,
+			       const struct context_entry *context);
 
 #define INTEL_LIVEUPDATE_OPS	(&intel_liveupdate_ops)
 
@@ -76,6 +80,12 @@ static inline int intel_liveupdate_attach(struct iommu_domain *domain,
 					  struct iommu_domain *old)
 {
 	return -EOPNOTSUPP;
+}
+
+static inline void
+intel_liveupdate_copy_did(struct intel_iommu *iommu,
+			  const struct context_entry *context)
+{
 }
 
 #endif /* CONFIG_IOMMU_LIVEUPDATE */
