@@ -39,6 +39,26 @@ class Declaration:
         return self.chunk + 8 + sum(len(text) + 1 for text in before)
 
 
+def pe(*sections, signature=b"", plus=True):
+    """Make a PE file of sections, pairs of name and content: a UKI has .linux among them."""
+    optional = 240 if plus else 224
+    head = bytearray(0x400)
+    head[:2] = b"MZ"
+    struct.pack_into("<I", head, 0x3c, 0x80)
+    struct.pack_into("<4sHHIIIHH", head, 0x80, b"PE", 0x8664, len(sections), 0, 0, 0, optional, 0)
+    struct.pack_into("<H", head, 0x98, 0x20b if plus else 0x10b)
+    directories = 0x98 + (112 if plus else 96)
+    struct.pack_into("<I", head, directories - 4, 16)
+    data = b""
+    for i, (name, content) in enumerate(sections):
+        struct.pack_into("<8sIIII", head, 0x98 + optional + 40 * i, name, len(content), 0,
+                         len(content), len(head) + len(data))
+        data += content
+    if signature:
+        struct.pack_into("<II", head, directories + 32, len(head) + len(data), len(signature))
+    return bytes(head) + data + signature
+
+
 def removed(found):
     """Edit an image so that kernel_info has no chunks."""
     return found.info + SIZE_TOTAL, struct.pack("<I", found.chunk - found.info)

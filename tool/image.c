@@ -58,6 +58,109 @@ int image_takes(const char *path, char *takes, size_t size)
 	return ret;
 }
 
+/* --- what kind of image it is ------------------------------------------------- */
+
+/* In the setup header of a bzImage */
+#define BZIMAGE_MAGIC 0x202
+/* In a PE file: where its headers are, and in these */
+#define PE_HEADER 0x3c
+#define PE_SECTIONS 6
+#define PE_OPTIONAL_SIZE 20
+#define PE_OPTIONAL 24
+#define PE32_PLUS 0x20b
+#define PE32_DIRECTORIES 96
+#define PE32_PLUS_DIRECTORIES 112
+#define PE_DIRECTORY 8
+#define PE_SECURITY 4
+#define PE_SECTION 40
+#define PE_SECTION_NAME 8
+
+struct bytes {
+	const unsigned char *data;
+	size_t size;
+};
+
+/* A little-endian number of the file, or 0 when it is not in there */
+static unsigned long number(const struct bytes *file, size_t at, size_t size)
+{
+	unsigned long value = 0;
+
+	if (at > file->size || size > file->size - at)
+		return 0;
+	while (size--)
+		value = value << 8 | file->data[at + size];
+	return value;
+}
+
+static bool has_text(const struct bytes *file, size_t at, const char *text,
+		     size_t size)
+{
+	return at <= file->size && size <= file->size - at &&
+	       !memcmp(file->data + at, text, size);
+}
+
+static bool has_section(const struct bytes *file, size_t pe, const char *name)
+{
+	size_t at = pe + PE_OPTIONAL + number(file, pe + PE_OPTIONAL_SIZE, 2);
+	size_t count = number(file, pe + PE_SECTIONS, 2);
+
+	for (; count; count--, at += PE_SECTION) {
+		if (has_text(file, at, name, PE_SECTION_NAME))
+			return true;
+	}
+	return false;
+}
+
+static bool has_signature(const struct bytes *file, size_t pe)
+{
+	size_t at = pe + PE_OPTIONAL;
+	bool plus = number(file, at, 2) == PE32_PLUS;
+	size_t directories = plus ? PE32_PLUS_DIRECTORIES : PE32_DIRECTORIES;
+
+	/* How many directories there are is right before them */
+	if (number(file, at + directories - 4, 4) <= PE_SECURITY)
+		return false;
+	at += directories + PE_SECURITY * PE_DIRECTORY;
+	return number(file, at, 4) && number(file, at + 4, 4);
+}
+
+/**
+ * image_kind() - find out what kind of image something is
+ * @path: path of the file
+ * @kind: where to put it; of what is no image that nothing is true
+ *
+ * Whose signature it is, and whether it is good, is for the kernel to say.
+ *
+ * Return: 0 or a negative errno
+ */
+int image_kind(const char *path, struct image_kind *kind)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct bytes file = {};
+	void *image;
+	size_t pe;
+	int ret;
+
+	*kind = (struct image_kind){};
+	if (fd < 0)
+		return -errno;
+	ret = map_image(fd, &image, &file.size);
+	close(fd);
+	if (ret)
+		return ret;
+	file.data = image;
+	pe = number(&file, PE_HEADER, 4);
+	if (has_text(&file, 0, "MZ", 2) && has_text(&file, pe, "PE\0", 4)) {
+		kind->is_signed = has_signature(&file, pe);
+		kind->uki = has_section(&file, pe, ".linux\0") &&
+			    !has_text(&file, BZIMAGE_MAGIC, "HdrS", 4);
+	}
+	munmap(image, file.size);
+	return 0;
+}
+
+/* --- versions ----------------------------------------------------------------- */
+
 /**
  * versions_add() - add a version to others, if it is not among them
  * @versions: versions, separated by spaces

@@ -17,6 +17,7 @@
 #include "tool.h"
 
 #define LIVEUPDATE "dev/liveupdate"
+#define LOCKDOWN "sys/kernel/security/lockdown"
 #define KHO_OUT "sys/kernel/debug/kho/out"
 #define IOMMUS "sys/class/iommu"
 /* Bit of VT-d's extended capabilities: scalable mode */
@@ -244,6 +245,73 @@ static void look_at_kho(struct finding *finding)
 
 /* --- kexec ------------------------------------------------------------------ */
 
+/* "none [integrity] confidentiality"; the log has it, too, where that is not there */
+static bool read_lockdown(char *buf, size_t size)
+{
+	char modes[64], *mode, *end;
+
+	if (file_read(LOCKDOWN, modes, sizeof(modes))) {
+		snprintf(buf, size, "the kernel is locked down");
+		return log_find("Kernel is locked down from ", "", modes,
+				sizeof(modes));
+	}
+	mode = strchr(modes, '[');
+	end = mode ? strchr(mode, ']') : NULL;
+	if (!end)
+		return false;
+	*end = '\0';
+	snprintf(buf, size, "lockdown=%s", mode + 1);
+	return strcmp(mode + 1, "none") != 0;
+}
+
+/**
+ * kernel_wants_signature() - does kexec take signed images only
+ * @buf: where to put why
+ * @size: room in @buf
+ *
+ * Where IMA appraises images their signatures are elsewhere: that is not looked at.
+ *
+ * Return: true if it does
+ */
+bool kernel_wants_signature(char *buf, size_t size)
+{
+	struct option_wish wishes[] = {
+		{ "IMA_APPRAISE", false },
+		{ "KEXEC_SIG_FORCE", false },
+	};
+
+	config_look(wishes, 2);
+	if (wishes[0].there)
+		return false;
+	if (read_lockdown(buf, size))
+		return true;
+	snprintf(buf, size, "CONFIG_KEXEC_SIG_FORCE");
+	return wishes[1].there;
+}
+
+/* Kexec is allowed; but for all images? */
+static void look_at_signatures(struct finding *finding)
+{
+	struct option_wish wishes[] = {
+		{ "KEXEC_SIG", false },
+		{ "KEXEC_BZIMAGE_VERIFY_SIG", false },
+	};
+	char why[32], missing[64];
+
+	conclude(finding, FINDING_OK, "allowed", "");
+	if (!kernel_wants_signature(why, sizeof(why)))
+		return;
+	snprintf(finding->value, sizeof(finding->value),
+		 "signed images only (%s)", why);
+	if (!config_look(wishes, 2) ||
+	    !add_missing(wishes, 2, missing, sizeof(missing)))
+		return;
+	finding->verdict = FINDING_NO;
+	snprintf(finding->advice, sizeof(finding->advice),
+		 "it cannot look at signatures: build the kernel with %s",
+		 missing);
+}
+
 static void look_at_kexec(struct finding *finding)
 {
 	char disabled[8];
@@ -258,7 +326,7 @@ static void look_at_kexec(struct finding *finding)
 		conclude(finding, FINDING_NO, "disabled until the next boot",
 			 "look who sets the sysctl kernel.kexec_load_disabled");
 	else
-		conclude(finding, FINDING_OK, "allowed", "");
+		look_at_signatures(finding);
 }
 
 /* The kernel that saves a dump when this one crashes: an update needs none. */

@@ -202,6 +202,29 @@ static void doubt_files(const struct session *session, const char *takes)
 	}
 }
 
+/* What the kernel would say when the image is loaded, and not why */
+static void doubt_kind(struct doubts *doubts, const struct plan *plan)
+{
+	struct image_kind kind;
+	char why[32];
+
+	if (image_kind(plan->kernel, &kind))
+		return;
+	if (kind.uki) {
+		doubts->serious++;
+		complain(
+			"%s is a unified kernel image (UKI), which cannot be loaded: take the kernel "
+			"out of it (objcopy -O binary --only-section=.linux), and likewise .initrd",
+			plan->kernel);
+	} else if (!kind.is_signed &&
+		   kernel_wants_signature(why, sizeof(why))) {
+		doubts->serious++;
+		complain(
+			"%s has no signature, and this kernel loads signed images only (%s)",
+			plan->kernel, why);
+	}
+}
+
 /* Whether there is such a file at all is seen when it is loaded. */
 static void doubt_image(struct doubts *doubts, struct plan *plan,
 			const struct sessions *sessions)
@@ -239,6 +262,7 @@ static int look_before(struct plan *plan)
 		complain("warning: sessions cannot be looked at: %s",
 			 strerror(-ret));
 	doubt_sessions(&doubts, &sessions);
+	doubt_kind(&doubts, plan);
 	doubt_image(&doubts, plan, &sessions);
 	running = !devices_read(&devices) && doubt_devices(&devices);
 	doubt_cmdline(&doubts, plan, running);
@@ -265,8 +289,9 @@ static const char *why_not_loaded(int err)
 		return "it is no kernel that this one can start (a bzImage with "
 		       "CONFIG_RELOCATABLE)";
 	case EPERM:
-		return "kexec is not allowed: look at the sysctl kernel.kexec_load_disabled, and "
-		       "at lockdown";
+		return "the kernel does not allow it: look at the sysctl "
+		       "kernel.kexec_load_disabled; or it is locked down, and does not know "
+		       "who signed this";
 	case EBUSY:
 		return "somebody else is loading one";
 	case EKEYREJECTED:

@@ -168,6 +168,7 @@ struct finding {
 
 size_t kernel_look(struct finding *findings);
 bool kernel_liveupdate_on(void);
+bool kernel_wants_signature(char *buf, size_t size);
 void kernel_explain_off(char *buf, size_t size);
 
 /* --- kho.c: kexec handover --- */
@@ -197,7 +198,17 @@ int cmdline_reuse(char *buf, size_t size);
 /* As much as the kernel keeps of an image */
 #define MAX_VERSIONS 512
 
+/**
+ * struct image_kind - what kind of image it is
+ * @uki: a unified kernel image, with kernel, initrd and command line in it
+ * @is_signed: it has a signature, as UEFI wants it
+ */
+struct image_kind {
+	bool uki, is_signed;
+};
+
 int image_takes(const char *path, char *takes, size_t size);
+int image_kind(const char *path, struct image_kind *kind);
 int versions_add(char *versions, size_t size, const char *version);
 bool versions_missing(const char *needs, const char *takes,
 		      char missing[MAX_VERSIONS]);
