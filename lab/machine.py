@@ -217,6 +217,19 @@ class Worker:
         self("ioas_map_file", iommufd, ioas, name, 0, size, iova)
 
 
+# What a kernel says that is told to crash
+CRASH = ("sysrq: Trigger a crash|Kernel panic - not syncing: sysrq triggered crash|Call Trace"
+         "|CPU: .*PID: ")
+# As small as it can be, so that it fits into the memory that is set aside: what is needed to
+# be a machine of the lab, and nothing that kernels are loaded from.
+CRASH_INITRD = "/tmp/crash.cpio"
+MAKE_CRASH_INITRD = ("cd / && { printf '%s\\n' dev dev/console etc lib mnt proc run sys tmp;"
+                     " find init bin sbin usr -maxdepth 2 ! -name example ! -name 'guest-*'"
+                     " ! -name vfio-liveupdate; } |"
+                     f" cpio -o -H newc >{CRASH_INITRD} 2>/dev/null")
+# One processor, as crash kernels have.
+CRASH_WORDS = "nr_cpus=1 reset_devices"
+
 # In QEMU's "info registers"
 PROCESSOR = re.compile(r"CPU#(\d+).*?RIP=(\w+) RFL=(\w+).*?HLT=(\d)", re.DOTALL)
 INTERRUPTS = 0x200
@@ -263,6 +276,7 @@ class Machine:
                                + ["device-iotlb=on"] * device_iotlb)
         self._icount = icount
         self._loaded = None
+        self._crash_kernel = None
         self._expected = []
         self._news = threading.Condition()
         self._boots = []
@@ -470,6 +484,29 @@ class Machine:
         """Jump by a shell command that loads the next kernel and jumps."""
         self._loaded = self.next_kernel
         self.kexec_go(timeout, command=f"sh {command}")
+
+    # --- a crash ---
+
+    def crash_load(self, append="", kernel=None):
+        """Load the kernel that is to save a dump (the machine's own, unless named)."""
+        target = next(k for k in self._kernels if k.flavour == (kernel or self.kernel.flavour))
+        self.sh(f"[ -e {CRASH_INITRD} ] || {{ {MAKE_CRASH_INITRD}; }}")
+        words = " ".join(word for word in self.command_line(append).split()
+                         if not word.startswith(("crashkernel=", "kho_scratch=")))
+        self.worker("kexec")("kexec_load_crash", target.guest_image, CRASH_INITRD,
+                             f"{words} {CRASH_WORDS}")
+        self._crash_kernel = target
+
+    def crash(self, timeout=None):
+        """Let the kernel crash, and wait until the one that saves the dump has come up."""
+        boots = len(self._boots)
+        self.expect_splat(CRASH)
+        self.mark("crash")
+        self.worker("crash").start("sh echo c >/proc/sysrq-trigger")
+        self._wait(lambda: len(self._boots) > boots, timeout or self._patience,
+                   "the crash kernel does not come up")
+        self.kernel = self._crash_kernel
+        self._wait_boot(boots + 1)
 
     def _refused(self):
         """Tell whether the order to jump was refused; systemctl succeeds before the jump."""

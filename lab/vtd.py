@@ -6,7 +6,7 @@ last (QEMU's trace has it), a context table for each bus, and in scalable mode a
 and a PASID table for each device.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from . import trace
 
@@ -14,6 +14,10 @@ PAGE = 4096
 BUSES = 256
 PLACES = 256
 PRESENT = 1
+WRITABLE = 2
+LARGE = 1 << 7
+BITS_OF_LEVEL = 9
+ENTRIES = 512
 ADDRESS = ~0xfff & (1 << 52) - 1
 CONTEXT_SIZE = {False: 16, True: 32}
 PASID_ENTRY = 64
@@ -21,10 +25,14 @@ PASID_ENTRY = 64
 
 @dataclass(frozen=True)
 class Entry:
-    """How a device's DMA is translated: the domain's id, the address of its page table."""
+    """How a device's DMA is translated: the domain's id, the address of its page table.
+
+    levels is how many tables lead to a page.
+    """
 
     domain: int
     table: int
+    levels: int = field(default=0, compare=False)
 
 
 class Tables:
@@ -68,7 +76,7 @@ class Tables:
             if self.scalable:
                 entry = self._pasid_entry(low & ADDRESS, high & 0xfffff)
             else:
-                entry = Entry(high >> 8 & 0xffff, low & ADDRESS)
+                entry = Entry(high >> 8 & 0xffff, low & ADDRESS, (high & 7) + 2)
             if entry:
                 found[trace.bdf_of_id(bus << 8 | first + i // size)] = entry
         return found
@@ -82,7 +90,27 @@ class Tables:
         if not words[0] & PRESENT:
             return None
         first_stage = words[0] >> 6 & 7 == 1
-        return Entry(words[1] & 0xffff, words[2 if first_stage else 0] & ADDRESS)
+        levels = (words[1] >> 2 & 3) + 4 if first_stage else (words[0] >> 2 & 7) + 2
+        return Entry(words[1] & 0xffff, words[2 if first_stage else 0] & ADDRESS, levels)
+
+    def reach(self, bdf):
+        """Return what a device reaches: (its own address, the memory's, size), in their order."""
+        entry = self.entry(bdf)
+        return self._leaves(entry.table, entry.levels, 0) if entry else []
+
+    def _leaves(self, table, level, iova):
+        """Return what is below a page table; those of both stages are alike in that."""
+        size = PAGE << BITS_OF_LEVEL * (level - 1)
+        found = []
+        for i, word in enumerate(self._words(table, ENTRIES)):
+            if not word & (PRESENT | WRITABLE):
+                continue
+            place = iova + i * size
+            if level == 1 or word & LARGE:
+                found.append((place, word & ADDRESS & -size, size))
+            else:
+                found += self._leaves(word & ADDRESS, level - 1, place)
+        return found
 
 
 def troubles(events):

@@ -207,9 +207,9 @@ def see_jump_refused(m, errno):
     assert error.value.errno == errno
 
 
-def see_translation_on(m):
-    """See that translation was never off since the freeze."""
-    assert not [event for event in m.trace("vtd_dmar_enable", since="freeze")
+def see_translation_on(m, since="freeze"):
+    """See that translation was never off since the freeze, or another moment."""
+    assert not [event for event in m.trace("vtd_dmar_enable", since=since)
                 if not event.fields["enable"]], "translation was turned off"
 
 
@@ -243,10 +243,11 @@ def see_no_faults(owner, since="load", until=None):
         assert not faults, f"{device.name}: {len(faults)} IOMMU faults, the first: {faults[0]}"
 
 
-def see_dma(owner, since="freeze", until="retrieved"):
+def see_dma(owner, since="freeze", until="retrieved", names=None):
     """See that an owner's devices did DMA all through a span of time, without a long pause."""
     marks = owner.machine.marks
-    for name, line in owner.timelines().items():
+    lines = owner.timelines()
+    for name, line in ((name, lines[name]) for name in names or lines):
         wrong = line.faults(marks[since], marks[until])
         assert not wrong, (f"{name}, from {since} to {until} ({marks[until] - marks[since]:.1f} s):"
                            f" {'; '.join(wrong)}")

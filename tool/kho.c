@@ -105,7 +105,8 @@ static void explain_memory(const char *area, char *buf, size_t size)
 		snprintf(
 			buf, size,
 			"this machine's memory has no room for the area '%s', which is twice as "
-			"large as the kernel: boot with a smaller kho_scratch=, like 16M,16M,64M",
+			"large as the kernel with its crashkernel=: boot with a smaller "
+			"kho_scratch=, like 16M,16M,64M",
 			area);
 }
 

@@ -12,7 +12,7 @@
 
 #include "guest.h"
 
-static int cmd_kexec_load(const struct arg *a)
+static int load(const struct arg *a, unsigned long flags)
 {
 	int kernel = open(a[0].s, O_RDONLY | O_CLOEXEC);
 	int initrd = open(a[1].s, O_RDONLY | O_CLOEXEC);
@@ -20,12 +20,23 @@ static int cmd_kexec_load(const struct arg *a)
 
 	if (kernel >= 0 && initrd >= 0)
 		ret = sys(syscall(SYS_kexec_file_load, kernel, initrd,
-				  strlen(a[2].s) + 1, a[2].s, 0UL));
+				  strlen(a[2].s) + 1, a[2].s, flags));
 	if (kernel >= 0)
 		close(kernel);
 	if (initrd >= 0)
 		close(initrd);
 	return ret;
+}
+
+static int cmd_kexec_load(const struct arg *a)
+{
+	return load(a, 0);
+}
+
+/* For when this kernel crashes: it goes where crashkernel= has set memory aside. */
+static int cmd_kexec_load_crash(const struct arg *a)
+{
+	return load(a, KEXEC_FILE_ON_CRASH);
 }
 
 /* The older system call: a segment that is never jumped into is enough for it. */
@@ -59,6 +70,8 @@ static int cmd_kexec_go(const struct arg *a)
 
 const struct command kexec_commands[] = {
 	{ "kexec_load", "ssr", cmd_kexec_load, "KERNEL INITRD COMMAND LINE" },
+	{ "kexec_load_crash", "ssr", cmd_kexec_load_crash,
+	  "KERNEL INITRD COMMAND LINE" },
 	{ "kexec_load_old", "n", cmd_kexec_load_old, "ADDRESS" },
 	{ "kexec_unload", "", cmd_kexec_unload, "" },
 	{ "kexec_go", "", cmd_kexec_go, "" },
