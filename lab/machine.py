@@ -33,8 +33,9 @@ from .wire import Wire
 
 # no_timer_check: on a busy host the timer can be too slow for Linux's test of it, which panics.
 # earlyprintk: what a kernel says before its console is there, such as why it cannot go on.
+# unknown_nmi_panic: what a kernel would still say that stands still, see Machine._wait_kernel().
 COMMAND_LINE = ("console=ttyS0 earlyprintk=serial,ttyS0,115200 liveupdate=on kho=on intel_iommu=on"
-                " iommu=nopt panic=-1 retain_initrd no_timer_check")
+                " iommu=nopt panic=-1 retain_initrd no_timer_check unknown_nmi_panic")
 # A shell on the console: in the initramfs, and where systemd runs.
 SHELL = "lab.shell systemd.debug_shell=ttyS0"
 SPLAT = re.compile(
@@ -52,6 +53,9 @@ PATIENCE = 60
 # How many times as long everything may take with a kernel for debugging, or with systemd.
 SLOWNESS = 4
 QUIT_PATIENCE = 5
+# How often to look at a kernel that stands still, and how long it may take to panic.
+LOOKS = 3
+NMI_PATIENCE = 30
 CONSOLE_BUFFER = 1 << 20
 TAIL = 20
 PR_SET_PDEATHSIG = 1
@@ -466,14 +470,13 @@ class Machine:
         command = command or ("sh systemctl kexec" if self.system else "kexec_go")
         self.worker("kexec").start(command)
         if look:
-            self._wait(lambda: self.marks.get("kernel", 0) > self.marks["freeze"]
-                       or self._refused(),
-                       timeout or self._patience, "the next kernel does not speak")
+            self._wait_kernel(lambda: self.marks.get("kernel", 0) > self.marks["freeze"]
+                              or self._refused(), timeout, "the next kernel does not speak")
             if not self._refused():
                 with self.stopped():
                     look()
-        self._wait(lambda: len(self._boots) > boots or self._refused(),
-                   timeout or self._patience, "the next kernel does not come up")
+        self._wait_kernel(lambda: len(self._boots) > boots or self._refused(), timeout,
+                          "the next kernel does not come up")
         if len(self._boots) == boots:
             raise GuestError(command, "", self.reply("kexec").text)
         if self._loaded is not self.kernel:
@@ -576,14 +579,13 @@ class Machine:
     def debugger(self):
         """Stop the machine for a debugger, which may let it go on."""
         path = f"{self._sockets}/debugger"
-        self._monitor.ask("human-monitor-command",
-                          **{"command-line": f"gdbserver unix:{path},server=on,wait=off"})
+        self._human(f"gdbserver unix:{path},server=on,wait=off")
         debugger = Debugger(path)
         try:
             yield debugger
         finally:
             debugger.close()
-            self._monitor.ask("human-monitor-command", **{"command-line": "gdbserver none"})
+            self._human("gdbserver none")
 
     def memory(self, address, size):
         """Return some bytes of the machine's memory, by their physical address."""
@@ -712,7 +714,7 @@ class Machine:
 
     def _wait_boot(self, count):
         """Wait until the machine has come up count times."""
-        self._wait(lambda: len(self._boots) >= count, self._patience, "the machine does not boot")
+        self._wait_kernel(lambda: len(self._boots) >= count, None, "the machine does not boot")
         self.marks["ready"], release = self._boots[-1]
         if release != self.kernel.release:
             raise MachineError(self._say(f"{release} came up, not {self.kernel.release}"))
@@ -732,12 +734,44 @@ class Machine:
         where = self._processors()
         raise MachineError(self._say(f"{complaint} within {timeout:g} s; {where}"))
 
+    def _wait_kernel(self, condition, timeout, complaint):
+        """Wait for something that a kernel does in its boot; when it does not, find out why.
+
+        A kernel prints by a thread of its own from the middle of its boot on, so one that stands
+        still has not printed what it said last. Where its processors are is looked at more than
+        once, with their timers. Then an NMI makes it panic, and a panic prints everything.
+        """
+        try:
+            self._wait(condition, timeout or self._patience, complaint)
+        except MachineError as error:
+            if self._process and self._process.poll() is None:
+                self._look_at_processors()
+                self._human("nmi")
+                with contextlib.suppress(MachineError):
+                    self._wait(lambda: False, NMI_PATIENCE, complaint)
+                raise MachineError(self._say(str(error).partition("\n")[0])) from None
+            raise
+
+    def _look_at_processors(self):
+        """Write down what the processors do, a few times."""
+        with open(self.folder / "processors.log", "w", encoding="utf-8") as file:
+            for _ in range(LOOKS):
+                file.write(f"=== {time.time() - self.marks['start']:.3f}: {self._processors()}\n")
+                for command in ("info status", "info registers -a", "info irq",
+                                *(f"info lapic {number}" for number in range(self._smp))):
+                    file.write(f"--- {command}\n{self._human(command)}\n")
+                time.sleep(1)
+
+    def _human(self, command):
+        """Give QEMU's monitor a command for people; returns what it says."""
+        return self._monitor.ask("human-monitor-command", **{"command-line": command})
+
     def _processors(self):
         """Return where the processors are, in the kernel that spoke last."""
         kernel = self.kernel
         if self._loaded and self.marks.get("kernel", 0) > self.marks.get("ready", 0):
             kernel = self._loaded
-        said = self._monitor.ask("human-monitor-command", **{"command-line": "info registers -a"})
+        said = self._human("info registers -a")
         return ", ".join(f"CPU {number} {'halted ' if halted == '1' else ''}"
                          f"at {kernel.place(int(place, 16))}"
                          f"{'' if int(flags, 16) & INTERRUPTS else ', interrupts off'}"

@@ -394,6 +394,16 @@ def test_splat_fails_the_test(kernels):
                     raise error.value
 
 
+def test_kernel_that_stands_still(kernels):
+    """A kernel that does not come up is made to say where it is, and what it has not printed."""
+    with pytest.raises(MachineError, match="does not come up.* CPU 0 ") as error:
+        with Machine("test_lab-stands", *KERNELS[kernels], topology=SMALL) as m:
+            m.kexec(append="rdinit=/bin/sleep -- 1000", timeout=30 if m.slow else 10)
+    assert "Kernel panic - not syncing: NMI" in str(error.value)
+    looks = (m.folder / "processors.log").read_text()
+    assert looks.count("=== ") == 3 and "dumping local APIC state for CPU 1" in looks
+
+
 def test_frames():
     """The pattern is the same here and in the guest (tests/guest/memory.c)."""
     assert wire.pattern(0, 0, 0) == wire._mix(wire._mix(wire._mix(0)))
