@@ -44,7 +44,7 @@ def cost(args):
 def updates(args):
     """Take devices at work through updates in a row; stop at the first loss, fault or drift."""
     good = soak(args.kernel, args.next, args.updates, scalable=args.scalable, append=args.append,
-                memory=args.memory)
+                memory=args.memory, smp=args.smp)
     return 0 if good else 1
 
 
@@ -76,6 +76,7 @@ def main():
     steps.set_defaults(run=cost)
     many = commands.add_parser("soak", help=updates.__doc__, parents=common)
     many.add_argument("--updates", type=int, default=100, help="how many (100)")
+    many.add_argument("--smp", type=int, default=2, help="how many processors (2)")
     many.set_defaults(run=updates)
     args = parser.parse_args()
     try:
