@@ -5,8 +5,9 @@ import pytest
 
 from lab import Igb, MachineError, Nvme, Port, STANDARD, Switch, pci
 from lab.running import BLOCKS_OF_COMMAND, IOMMUFD_TOKEN, SEED, Running
-from update import (PAIR, Ats, Owner, at_work, bridges, load_vfio, see_good_update, see_jump_refused,
-                    see_no_faults, see_undisturbed, state, states, take_over)
+from update import (PAIR, Ats, Owner, at_work, bridges, load_vfio, see_dma, see_good_update,
+                    see_jump_refused, see_no_faults, see_nothing_lost, see_undisturbed, state,
+                    states, take_over)
 
 ALL = ("nvme0", "igb0", "nvme1", "igb1")
 
@@ -304,6 +305,26 @@ def intx_off(m, bdf):
     return bool(pci.word(m.config(bdf), pci.COMMAND) & pci.COMMAND_INTX_DISABLE)
 
 
+def test_intx_turned_on_again(start):
+    """A user who turns INTx on in the command register after preserve has it off at freeze."""
+    m, owner = at_work(start, "nvme0")
+    device = owner.devices["nvme0"]
+    owner.preserve()
+    command = pci.COMMAND_MASTER | pci.COMMAND_MEMORY
+    for value in (command | pci.COMMAND_INTX_DISABLE, command):
+        owner("cfg_write", device.file, pci.COMMAND, 2, value)
+    assert not intx_off(m, device.bdf)
+    m.kexec()
+    assert intx_off(m, device.bdf)
+    # The one write that this takes is before the jump.
+    assert len(m.command_writes(device.bdf, "freeze", "jump")) == 1
+    take_over(owner)
+    see_nothing_lost(owner.settle())
+    see_undisturbed(owner, "jump")
+    see_no_faults(owner)
+    see_dma(owner)
+
+
 def test_intx(start):
     """A device that is going to run on raises no INTx that nobody handles."""
     m, owner = at_work(start, "nvme0", "igb0")
@@ -342,6 +363,8 @@ def test_set_up_twice(start):
         with pytest.raises(MachineError, match=f"went to vfio-pci, not {native}"):
             m.bind(device.bdf, native)
         assert owner.fails("vfio_open", "D", device.bdf) == "EBUSY"
+    # Nor need its owner wait for who has unbound it once more.
+    m.sh(f"echo {device.bdf} >/sys/bus/pci/devices/{device.bdf}/driver/unbind")
     take_over(owner)
     see_good_update(owner)
 
