@@ -222,8 +222,7 @@ class Worker:
 
 
 # What a kernel says that is told to crash
-CRASH = ("sysrq: Trigger a crash|Kernel panic - not syncing: sysrq triggered crash|Call Trace"
-         "|CPU: .*PID: ")
+CRASH = "sysrq: Trigger a crash|Kernel panic - not syncing: sysrq triggered crash|Call Trace"
 # As small as it can be, so that it fits into the memory that is set aside: what is needed to
 # be a machine of the lab, and nothing that kernels are loaded from.
 CRASH_INITRD = "/tmp/crash.cpio"

@@ -776,16 +776,19 @@ int pci_liveupdate_match_driver(struct pci_dev *pdev, struct pci_driver *drv)
  * for user space. Bus mastering is looked at once more then, past the check for
  * that, for whoever was in the middle of a write.
  *
- * The lock of configuration accesses (pci_cfg_access_lock()) would not do: the
- * driver's writes ignore it, and error recovery of the port above waits for it.
+ * The lock of configuration accesses (pci_cfg_access_lock()) keeps user space off
+ * until then. It is not held on: the driver's own writes ignore it, and error
+ * recovery of the port above would wait for it.
  */
 static void pci_liveupdate_stop(struct pci_dev *pdev)
 {
 	u16 command;
+	bool locked;
 	int ret;
 
 	device_lock_assert(&pdev->dev);
 
+	locked = pci_cfg_access_trylock(pdev);
 	pci_liveupdate_set_read_only(pdev, false);
 	pci_clear_master(pdev);
 	/* A reset brings it there, too, but not past what its driver has saved */
@@ -796,6 +799,8 @@ static void pci_liveupdate_stop(struct pci_dev *pdev)
 	if (!PCI_POSSIBLE_ERROR(command) && command & PCI_COMMAND_MASTER)
 		pci_bus_write_config_word(pdev->bus, pdev->devfn, PCI_COMMAND,
 					  command & ~PCI_COMMAND_MASTER);
+	if (locked)
+		pci_cfg_access_unlock(pdev);
 
 	if (ret)
 		pci_warn(pdev, "live update: stopped, but cannot be reset (%pe)\n",
