@@ -24,9 +24,10 @@ def test_update(start, mode):
     owner.open(*ALL)
     owner.start()
     bdfs = [device.bdf for device in owner.devices.values()]
-    configs = [m.config(bdf) for bdf in bdfs]
     entries = [vtd.Tables(m).entry(bdf) for bdf in bdfs]
     owner.preserve()
+    # From here on INTx is disabled, and that stays so.
+    configs = [m.config(bdf) for bdf in bdfs]
     assert states(owner) == {"outgoing running"}
     assert bridge_states(owner) == {"outgoing bridge"}
     assert feature(owner, "nvme0") == (BOTH_MODES, RUNNING, OUTGOING, REASON_NONE, "-")
