@@ -26,7 +26,8 @@
  *   with those of devices the objects that they share (luo_image_omits()).
  *
  * For developers, who know that a kernel takes over what it does not declare,
- * there is the parameter luo.any_image. To set it taints the kernel.
+ * there is the parameter luo.any_image. To set it taints the kernel, and a kernel
+ * that is locked down does not heed it.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -46,6 +47,7 @@
 #include <linux/liveupdate_image.h>
 #include <linux/moduleparam.h>
 #include <linux/mutex.h>
+#include <linux/security.h>
 #include <linux/seq_buf.h>
 #include <linux/string.h>
 
@@ -56,6 +58,12 @@
 static bool any_image;
 module_param_unsafe(any_image, bool, 0600);
 MODULE_PARM_DESC(any_image, "Jump with running devices into kernels that do not say that they take them (for developers only)");
+
+/* A kernel that takes signed images only does not take ones that are not looked at */
+static bool luo_image_any(void)
+{
+	return any_image && !security_locked_down(LOCKDOWN_KEXEC);
+}
 
 /**
  * liveupdate_read_image() - Note what an image takes over
@@ -154,7 +162,7 @@ int luo_image_check(const struct list_head *sessions)
 	if (!check.missing.len && !seq_buf_has_overflowed(&check.needs))
 		return 0;
 
-	if (any_image) {
+	if (luo_image_any()) {
 		pr_crit("luo.any_image is set: going into a kernel that does not take %s; it takes %s\n",
 			seq_buf_str(&check.missing), *check.takes ? check.takes : "nothing");
 		pr_crit("Devices that it does not know may write to any of its memory\n");
@@ -177,7 +185,7 @@ int luo_image_check(const struct list_head *sessions)
  */
 bool luo_image_omits(const char *compatible)
 {
-	return !any_image &&
+	return !luo_image_any() &&
 	       luo_versions_omit(kexec_image->liveupdate_takes, compatible);
 }
 
