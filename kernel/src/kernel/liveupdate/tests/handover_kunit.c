@@ -930,7 +930,7 @@ LEFT_TEST(image)
 /* As KHO marks preserved memory of one page: its order, and above that "KHOP" */
 #define PRESERVED	(0x4b484f50UL << 32)
 
-#define TAKEN_PAGES	256
+#define TAKEN_PAGES	32
 #define TAKERS		4
 
 struct taking {
