@@ -78,7 +78,7 @@ MEMINFO = {"memory": "MemTotal", "slab": "Slab", "page tables": "PageTables",
            "shmem": "Shmem"}
 # What processors count by themselves is added up when stat_refresh is read.
 READ = (
-    "cd /proc/sys/vm; echo 3 >drop_caches; echo 1 >compact_memory; cat stat_refresh;"
+    "echo 3 >/proc/sys/vm/drop_caches; cat /proc/sys/vm/stat_refresh;"
     "cat /proc/meminfo; grep -E 'nr_foll_pin|nr_iommu' /proc/vmstat;"
     "echo lists $(sed -n 's/^ *count: *//p' /proc/zoneinfo);"
     "echo files $(cut -f1 /proc/sys/fs/file-nr);"

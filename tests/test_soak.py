@@ -7,7 +7,7 @@ import pytest
 
 from conftest import KERNELS
 from lab import Machine
-from lab.soak import ACCOUNTS, TOPOLOGY, Account, Ledger, Soak
+from lab.soak import ACCOUNTS, PATIENCE, TOPOLOGY, Account, Ledger, Soak
 
 BOUNDED = {"free": Account(400, "KiB", "memory")}
 
@@ -64,7 +64,8 @@ def test_read_again():
 def soak(folder, kernels, updates, meddle=None):
     """Run updates; returns whether they went well, the report, and what was said."""
     lines = []
-    machine = Machine(f"test_soak-{updates}", *KERNELS[kernels], topology=TOPOLOGY)
+    machine = Machine(f"test_soak-{updates}", *KERNELS[kernels], topology=TOPOLOGY,
+                      patience=PATIENCE)
     good = Soak(machine, updates, folder, say=lines.append, meddle=meddle).run()
     report = json.loads((folder / "report.json").read_text())
     return good, report, "\n".join(lines)
