@@ -150,9 +150,10 @@ def handed_over(m, owner):
 
 
 @pytest.mark.parametrize("when, scalable", [
-    (waiting, False), (handed_over, True),
+    (handed_over, True),
     *(pytest.param(when, scalable, marks=pytest.mark.thorough) for when, scalable in (
-        (preserved, False), (preserved, True), (waiting, True), (handed_over, False)))],
+        (preserved, False), (preserved, True), (waiting, False), (waiting, True),
+        (handed_over, False)))],
     ids=lambda value: getattr(value, "__name__", None) or ("scalable" if value else "legacy"))
 def test_crash(start, when, scalable):
     """A dump of it all is saved; devices work on in their own memory until a driver resets them."""

@@ -53,6 +53,7 @@ def at_work(start, **options):
     return m, owner, hold(m)
 
 
+@pytest.mark.thorough
 def test_slow_shutdown(start):
     """However long the shutdown takes, a running device goes on; then all is as ever."""
     m, owner, user = at_work(start)
