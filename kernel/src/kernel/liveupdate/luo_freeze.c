@@ -42,6 +42,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/jiffies.h>
+#include <linux/limits.h>
 #include <linux/liveupdate.h>
 #include <linux/lockdep.h>
 #include <linux/mutex.h>
@@ -173,9 +174,6 @@ struct luo_freeze_walk {
 	int err;
 };
 
-/* Files whose block() was called and did not fail, the first of all */
-static unsigned long luo_freeze_blocked;
-
 static void luo_freeze_complain(u64 token,
 				const struct liveupdate_file_op_args *args,
 				int err)
@@ -267,13 +265,13 @@ int luo_freeze_begin(const struct list_head *sessions)
 	int err;
 
 	err = luo_freeze_step(sessions, luo_freeze_block, &walk);
-	luo_freeze_blocked = walk.blocked;
 	if (!err)
 		err = luo_freeze_step(sessions, luo_freeze_drain, &walk);
 	if (!err)
 		err = luo_freeze_step(sessions, luo_freeze_check, &walk);
+	/* Only those whose block() was called and did not fail, the first of all */
 	if (err)
-		luo_freeze_end(sessions);
+		luo_freeze_step(sessions, luo_freeze_unblock, &walk);
 
 	return err;
 }
@@ -286,7 +284,7 @@ int luo_freeze_begin(const struct list_head *sessions)
  */
 void luo_freeze_end(const struct list_head *sessions)
 {
-	struct luo_freeze_walk walk = { .blocked = luo_freeze_blocked };
+	struct luo_freeze_walk walk = { .blocked = ULONG_MAX };
 
 	luo_freeze_step(sessions, luo_freeze_unblock, &walk);
 }
