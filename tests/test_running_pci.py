@@ -3,7 +3,7 @@
 
 import pytest
 
-from lab import Igb, MachineError, Nvme, Port, STANDARD, Switch, pci
+from lab import Edu, Igb, MachineError, Nvme, Port, STANDARD, Switch, pci
 from lab.running import BLOCKS_OF_COMMAND, IOMMUFD_TOKEN, SEED, Running
 from update import (PAIR, Ats, Owner, at_work, bridges, load_vfio, see_dma, see_good_update,
                     see_jump_refused, see_no_faults, see_nothing_lost, see_undisturbed, state,
@@ -412,6 +412,34 @@ def test_left_behind(start):
         see_ordinary(m, bdf)
         see_no_faults(owners[name])
     see_good_update(goes_on)
+
+
+@pytest.mark.parametrize("update", (pytest.param(False, marks=pytest.mark.thorough, id="kexec"),
+                                    pytest.param(True, id="update")))
+def test_device_of_firmware(start, update):
+    """A device that only firmware uses does no DMA from a jump on, of whichever kind it is.
+
+    Linux turns bus mastering off for all devices but preserved ones, and a running unit that
+    has no entry for this one, although firmware has memory for it (RMRR), denies it nothing.
+    """
+    m = start(topology=(Port(Nvme("nvme0")), Port(Edu("edu0"))))
+    bdf = m.bdf("edu0")
+    write_as_root(m, bdf, "config", pci.COMMAND, "\\006")
+    assert mastering(m, bdf)
+    owner = Running(m)
+    if update:
+        owner.open("nvme0")
+        owner.start()
+        owner.preserve()
+    m.kexec()
+    commands = m.command_writes(bdf, "freeze")
+    assert commands, "nobody turns its bus mastering off"
+    assert not [value for value in commands if value & pci.COMMAND_MASTER]
+    assert m.command_writes(bdf, "freeze", "jump")
+    assert not mastering(m, bdf)
+    if update:
+        take_over(owner)
+        see_good_update(owner)
 
 
 def test_readers_disturb_nobody(start):

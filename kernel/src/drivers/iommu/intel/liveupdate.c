@@ -15,6 +15,8 @@
  * the hardware uses them at that moment, and makes the unit use this set: one
  * write of the root pointer, and every other device has no entry any more. An
  * entry that does not lead to the device's preserved page table is left out.
+ * Other PCI devices do no DMA by then, not even for firmware that has memory for
+ * one (RMRR): pci_device_shutdown() turned their bus mastering off.
  *
  * Incoming: the unit goes on with the handover tables, which become the tables
  * of this kernel. Its domain IDs are reserved. A device that the PCI core does
