@@ -35,6 +35,7 @@ help:
 	@echo '  make kernel    build kernels (BASE=$(BASE), FLAVOURS="$(FLAVOURS)")'
 	@echo '  make tree      the Linux tree with our work laid into it, build/linux-$(BASE)'
 	@echo '  make hooks     turn the commits in that tree into kernel/hooks/$(BASE)'
+	@echo '  make series    the work as a patch series, build/series/$(BASE) (kernel/series --help)'
 	@echo '  make try       say which hooks apply to the tree in LINUX_SRC'
 	@echo '  make clean     remove all that was built'
 	@echo
@@ -113,5 +114,5 @@ clean:
 	done
 	rm -rf $(BUILD)
 
-.PHONY: help setup tree hooks try kernel lab guest tool rootfs demo soak shell test test-all \
+.PHONY: help setup tree hooks series try kernel lab guest tool rootfs demo soak shell test test-all \
 	check clean

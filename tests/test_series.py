@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The patch series, as maintainers and distributions get it."""
+
+import os
+import subprocess
+
+import pytest
+
+from lab import paths
+
+BASES = ("7.3", "7.2")
+# Our new files are in folders that have maintainers: MAINTAINERS names these.
+CHECKPATCH = ("scripts/checkpatch.pl", "--strict", "--no-summary", "--quiet", "--terse",
+              "--show-types", "--color=never", "--ignore", "FILE_PATH_CHANGES")
+
+
+def series(base, command):
+    """Run kernel/series for a version of Linux; returns what it said."""
+    done = subprocess.run([paths.ROOT / "kernel/series", command], text=True,
+                          env={**os.environ, "BASE": base, "BUILD": str(paths.BUILD)},
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("base", BASES)
+def test_applies(base):
+    """It applies by git am and by quilt, to the tree that we build, and checkpatch is content."""
+    said = series(base, "apply")
+    assert "git am: " in said and "quilt: " in said
+    folder = paths.BUILD / "series" / base
+    patches = [folder / name for name in (folder / "series").read_text().split()]
+    assert len(patches) > 10
+    assert [path.name for path in sorted(folder.glob("*.patch"))][1:] == \
+        [path.name for path in patches]
+    assert "***" not in next(folder.glob("0000-*")).read_text()
+    # It looks for Python's modules where Debian has them.
+    path = {**os.environ, "PATH": f"/usr/bin:{os.environ['PATH']}"}
+    checked = subprocess.run([*CHECKPATCH, "--", *patches], cwd=paths.BUILD / f"linux-{base}",
+                             env=path, text=True, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT)
+    assert checked.returncode == 0 and not checked.stdout, checked.stdout
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("base", BASES)
+def test_builds(base):
+    """A kernel can be built after each patch, without a warning."""
+    said = series(base, "build")
+    patches = (paths.BUILD / "series" / base / "series").read_text().split()
+    assert said.count(": built in ") == len(patches)
