@@ -31,6 +31,7 @@ help:
 	@echo '  make soak      UPDATES=$(UPDATES) in a row in one machine, with exact accounts (KERNELS=modules, debug...)'
 	@echo '  make shell     a lab machine to play in'
 	@echo '  make tool      the command-line tool, build/tool/vfio-liveupdate'
+	@echo '  make deb       Debian packages of the library and the tool, build/deb'
 	@echo '  make check     style, static analysis, documentation of the code'
 	@echo '  make kernel    build kernels (BASE=$(BASE), FLAVOURS="$(FLAVOURS)")'
 	@echo '  make tree      the Linux tree with our work laid into it, build/linux-$(BASE)'
@@ -69,6 +70,10 @@ guest:
 
 tool: setup
 	@$(PYTHON) -c 'from lab.image import tool_program; print(tool_program())'
+
+# Debian packages of the library and the tool.
+deb: setup
+	@BUILD=$(BUILD) packaging/deb
 
 # The root file system of machines that run systemd.
 rootfs: setup
@@ -114,5 +119,5 @@ clean:
 	done
 	rm -rf $(BUILD)
 
-.PHONY: help setup tree hooks series try kernel lab guest tool rootfs demo soak shell test test-all \
+.PHONY: help setup tree hooks series try kernel lab guest tool deb rootfs demo soak shell test test-all \
 	check clean

@@ -29,6 +29,12 @@ mirror()
 	echo "$uri"
 }
 
+# apt_settings: the machine's own settings of how packages are fetched: proxies and such.
+apt_settings()
+{
+	apt-config dump Acquire | grep -v -e '^Acquire::IndexTargets' -e '^Acquire::Changelogs' -e ' "";$'
+}
+
 # private_apt STATE ARGUMENT...: apt-get with the private state of this name
 private_apt()
 {
