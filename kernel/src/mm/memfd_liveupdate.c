@@ -20,12 +20,11 @@
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include <linux/delay.h>
 #include <linux/export.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/io.h>
-#include <linux/jiffies.h>
+#include <linux/iopoll.h>
 #include <linux/kho/check/memfd.h>
 #include <linux/kho/memory.h>
 #include <linux/liveupdate.h>
@@ -75,18 +74,16 @@ EXPORT_SYMBOL_GPL(memfd_liveupdate_mark_dma);
  */
 int memfd_liveupdate_lock(struct inode *inode)
 {
-	unsigned long end = jiffies + 2 * HZ;
+	bool locked;
 
-	while (!inode_trylock(inode)) {
-		if (time_after(jiffies, end)) {
-			pr_warn("a memfd cannot be preserved: a write to it does not end, or one comes after the other (%pe)\n",
-				ERR_PTR(-EBUSY));
-			return -EBUSY;
-		}
-		fsleep(USEC_PER_MSEC);
-	}
+	if (!read_poll_timeout(inode_trylock, locked, locked, USEC_PER_MSEC,
+			       2 * USEC_PER_SEC, false, inode))
+		return 0;
 
-	return 0;
+	pr_warn("a memfd cannot be preserved: a write to it does not end, or one comes after the other (%pe)\n",
+		ERR_PTR(-EBUSY));
+
+	return -EBUSY;
 }
 
 /* The folio was just restored, and only the caller knows it. */

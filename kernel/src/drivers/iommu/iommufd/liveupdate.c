@@ -47,13 +47,12 @@
 
 #include <linux/anon_inodes.h>
 #include <linux/cleanup.h>
-#include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/io.h>
 #include <linux/iommu_liveupdate.h>
 #include <linux/iommufd.h>
 #include <linux/iommufd_liveupdate.h>
-#include <linux/jiffies.h>
+#include <linux/iopoll.h>
 #include <linux/kexec_handover.h>
 #include <linux/kho/check/iommufd.h>
 #include <linux/kho/memory.h>
@@ -70,7 +69,7 @@
 #include "liveupdate.h"
 
 /* For what users control, which takes milliseconds otherwise */
-#define IOMMUFD_LIVEUPDATE_PATIENCE	(2 * HZ)
+#define IOMMUFD_LIVEUPDATE_PATIENCE_US	(2 * USEC_PER_SEC)
 
 MODULE_ALIAS("liveupdate-" IOMMUFD_LIVEUPDATE_COMPATIBLE);
 
@@ -396,6 +395,17 @@ static bool iommufd_liveupdate_too_late(struct iommufd_ctx *ictx,
 	return late;
 }
 
+static bool iommufd_liveupdate_trylock(struct io_pagetable *iopt)
+{
+	if (!down_write_trylock(&iopt->domains_rwsem))
+		return false;
+	if (down_write_trylock(&iopt->iova_rwsem))
+		return true;
+	up_write(&iopt->domains_rwsem);
+
+	return false;
+}
+
 /*
  * With @liveupdate_users set neither mapping nor unmapping begins; what began
  * before is waited for: nothing is being unmapped while we hold domains_rwsem,
@@ -405,18 +415,11 @@ static bool iommufd_liveupdate_too_late(struct iommufd_ctx *ictx,
  */
 static bool iommufd_liveupdate_lock(struct io_pagetable *iopt)
 {
-	unsigned long end = jiffies + IOMMUFD_LIVEUPDATE_PATIENCE;
+	bool locked;
 
-	while (time_before_eq(jiffies, end)) {
-		if (down_write_trylock(&iopt->domains_rwsem)) {
-			if (down_write_trylock(&iopt->iova_rwsem))
-				return true;
-			up_write(&iopt->domains_rwsem);
-		}
-		fsleep(USEC_PER_MSEC);
-	}
-
-	return false;
+	return !read_poll_timeout(iommufd_liveupdate_trylock, locked, locked,
+				  USEC_PER_MSEC, IOMMUFD_LIVEUPDATE_PATIENCE_US,
+				  false, iopt);
 }
 
 /*
