@@ -4,18 +4,31 @@
  * DOC: Preserved memfds under running devices
  *
  * A device in running mode reads and writes the folios of memfds while the
- * kernels change, by way of an IOMMU page table that crosses with it. While the
- * memfd waits to be retrieved its folios belong to nobody, and nothing can
- * happen to them. Retrieve makes them page cache: the kernel might now migrate
- * them, swap them out or free what a user cuts off, and the device would go on
- * writing to memory that belongs to somebody else.
+ * kernels change, through an IOMMU page table that crosses with it. Until the
+ * memfd is retrieved nobody else has these folios. Retrieve inserts them into the
+ * page cache: the kernel could migrate them, swap them out, or free what a user
+ * truncates, and the device would write to memory that belongs to somebody else.
  *
- * So iommufd marks such memfds in the outgoing kernel, and in the incoming one
- * every folio of a marked memfd is pinned before anybody can find it, and the
- * file keeps its size and has no holes punched until its session is finished.
- * That cannot be before the restored page tables are gone. A marked memfd that
- * was never retrieved cannot be finished, since that would free its folios, and
- * one whose retrieve fails half-way keeps its memory for good.
+ * Outgoing kernel::
+ *
+ *   preserve() of an iommufd
+ *     memfd_liveupdate_mark_dma()      %MEMFD_LUO_FLAG_DMA in the handover data
+ *
+ * Incoming kernel, for a memfd with that flag::
+ *
+ *   retrieve()
+ *     memfd_liveupdate_take()          validates the handover data
+ *     memfd_liveupdate_pin_folio()     each folio, before anybody can find it
+ *     memfd_liveupdate_hold()          no truncation, no holes
+ *   finish()
+ *     memfd_liveupdate_can_finish()    not before it was retrieved
+ *     memfd_liveupdate_release()       unpins the folios
+ *
+ * Restrictions:
+ *
+ * - Its session cannot be finished before the restored page tables are gone.
+ * - When retrieve fails half-way its memory is not freed before the next boot.
+ * - memfds with huge pages of hugetlbfs cannot be preserved.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt

@@ -3,38 +3,55 @@
 /**
  * DOC: PCI devices in a Live Update
  *
- * A driver that hands a PCI device to the next kernel (vfio-pci does) needs the
- * PCI core to do two things: to leave the device alone on its way out, and to
- * know it again on its way in.
+ * A driver that preserves PCI devices for the next kernel (vfio-pci does) needs the
+ * PCI core to leave a device alone in the outgoing kernel, and to recognize it in
+ * the incoming one.
  *
- * Outgoing: the driver preserves the device with pci_liveupdate_preserve(). The
- * PCI core writes down the device *and every bridge above it*, because a device
- * is reached, and reaches memory, only through them. The list lives in a LUO
- * file-lifecycle-bound object (FLB): it comes into being with the first file
- * that needs it and goes with the last. A bridge counts the preserved devices
- * below it. When the machine kexecs, pci_device_shutdown() turns bus mastering
- * off on every device except those on the list.
+ * Outgoing kernel::
  *
- * Incoming: every enumerated device is looked up by its segment, bus, device
- * and function numbers. To keep those the same, every bridge keeps its bus
- * numbers in a kernel that was handed something, whatever the kernel was told
- * (``pci=assign-busses``); while anything is incoming, a bridge that arrives
- * without numbers gets none, is not scanned below, and is reported. A device
- * that was handed over binds only to the driver that preserved it, and binds to
- * it without further set-up; it stays alone until that driver comes, however
- * late its module is loaded. That ends when the file is finished, and with the
- * last file the list goes away.
+ *   preserve() of a device's file
+ *     pci_liveupdate_preserve()         the device and the bridges above it, into
+ *                                       the list
+ *   pci_device_shutdown() of each device, before the bridges above it
+ *     pci_liveupdate_shutdown()         at a kexec bus mastering stays on for running
+ *                                       devices of the list and for their bridges;
+ *                                       at any other end all of them are stopped
  *
- * A device in running mode is not to be touched on its way, from the driver's
- * freeze to its opening in the next kernel, and nor are the bridges: see
- * liveupdate_config.c. Should it lose its driver before it is opened, it waits for
- * it again, as before the driver was there. Should it be removed, or its driver
- * not probe it, its bus mastering is turned off and it is reset, and it is an
- * ordinary device from then on.
+ * Incoming kernel::
  *
- * What a device goes through is shown in its ``liveupdate`` attribute in sysfs,
- * see Documentation/ABI/testing/sysfs-bus-pci-liveupdate. Not every device can be
- * preserved: see liveupdate_check.c.
+ *   enumeration
+ *     pci_liveupdate_keep_buses()       bridges keep their bus numbers
+ *     pci_liveupdate_setup_device()     looks each device up in the list
+ *   driver core
+ *     pci_liveupdate_match_driver()     only the driver that preserved it
+ *   removal, or a probe that fails
+ *     pci_liveupdate_abandon()          clears bus mastering, resets the device
+ *   finish() of a device's file
+ *     pci_liveupdate_finish()           an ordinary device from now on
+ *
+ * The list lives in a LUO file-lifecycle-bound object (FLB): it is made for the
+ * first file that needs it, and freed with the last. The bridges are in it because
+ * a device is reached, and reaches memory, only through them; each counts the
+ * preserved devices below it.
+ *
+ * A device is found by its segment, bus, device and function numbers. To keep these,
+ * a kernel that gets a list does not renumber buses, whatever its command line says
+ * (``pci=assign-busses``). While anything is incoming, a bridge without bus numbers
+ * gets none, is not scanned below, and is reported.
+ *
+ * A preserved device waits for its driver, however late its module is loaded. One
+ * in running mode is not written to from the driver's freeze to its opening in the
+ * next kernel, and neither are the bridges above it: see liveupdate_config.c. If it
+ * is unbound before it is opened, it waits for the driver again.
+ *
+ * Restrictions:
+ *
+ * - liveupdate_check.c lists the devices that are refused.
+ * - That a device is still the one that was preserved is told by its vendor and
+ *   device IDs.
+ *
+ * The ``liveupdate`` attributes in sysfs show the state of each device, see
+ * Documentation/ABI/testing/sysfs-bus-pci-liveupdate.
  *
  * Locking: pci_liveupdate_lock guards the outgoing and the incoming list and all
  * writes to &struct pci_liveupdate. LUO's own lock of the FLB is taken before it

@@ -3,38 +3,37 @@
 /**
  * DOC: Configuration of devices that run through a Live Update
  *
- * A device in running mode does DMA while the kernels change. The incoming
- * kernel has to learn all about it and may change nothing, neither on it nor on
- * the bridges above it. Three things see to that:
+ * A device in running mode does DMA while the kernels change. The incoming kernel
+ * has to find out all about it without writing to it, or to the bridges above it.
  *
- * The outgoing kernel tells what enumeration finds out by writing:
- * the sizes of BARs, which windows a bridge has, whether INTx can be masked.
+ * - The outgoing kernel records what enumeration finds out by writing: the sizes
+ *   of BARs, which windows a bridge has, whether INTx can be masked.
+ * - Enumeration reads. Steps that configure are skipped where they begin (payload
+ *   size, tags, LTR, ASPM, ARI, ACS, SR-IOV, DOE, IDE, AER, PME). BARs are claimed
+ *   where they are and marked as fixed; bridges keep their windows, and any other
+ *   device below one gets what is free in them, or nothing.
+ * - Fixups run, because most of them only set flags. Those of the final pass that
+ *   are for a whole class of devices do not run for a running device, because they
+ *   access its registers (the one for USB hosts halts them).
+ * - Any other write is dropped: pci_write_config_*() and its siblings for user space
+ *   fail with PCIBIOS_SET_FAILED or -EBUSY for a device that is read-only, and log
+ *   the register and the caller. This is a safety net: a caller that reads back
+ *   what it wrote comes to wrong conclusions.
  *
- * Enumeration reads. Steps that configure are left out where they begin
- * (payload size, tags, LTR, ASPM, ARI, ACS, SR-IOV, DOE, IDE, AER, PME). BARs
- * are claimed where they are, and marked as not to be moved; bridges keep their
- * windows, and a device below one gets what is free in them or nothing. Fixups
- * run, because most only take notes; those in the final pass for a whole class
- * of devices do not run for a running device, because they work on it through
- * its registers (the one for USB hosts halts them).
+ * When they are read-only::
  *
- * Whatever is left is dropped: pci_write_config_*() and its siblings for user
- * space let no write through to a device that is read-only, and say in the log
- * which it was and where it came from. A fixup that writes ends here. The write
- * fails with PCIBIOS_SET_FAILED, or -EBUSY for user space. That is the last line
- * of defence and not the way to do it: whoever writes, reads back and draws
- * conclusions would draw wrong ones.
+ *   running device    from its freeze in the outgoing kernel until its driver
+ *                     opens it in the incoming one
+ *   bridge            as long as it is incoming, but for what port services need:
+ *                     status bits, enables of interrupts and error reporting,
+ *                     MSI, AER, DPC, and a reset of the bus below
  *
- * A running device is read-only from its freeze in the outgoing kernel until its
- * driver opens it in the incoming one. A bridge is read-only as long as it is
- * incoming, but for what the services of a port (error reporting, hot plug,
- * PME, bandwidth notification) need: status bits, interrupt and error
- * reporting enables, MSI, AER and DPC. Not among them are the slot's power
- * controller and interlock, the state of the link and software triggers. A
- * reset of the bus below is let through: nobody asks for one by the way.
+ * Restrictions:
  *
- * What a running device does without until it is removed and found again:
- * SR-IOV, DOE, IDE and, for its link, ASPM.
+ * - A running device has no SR-IOV, DOE and IDE, and its link no ASPM control,
+ *   until it is removed and found again.
+ * - On a bridge the slot's power controller and interlock, the state of the link
+ *   and software triggers of DPC cannot be written.
  */
 
 #include <linux/bitfield.h>

@@ -3,33 +3,41 @@
 /**
  * DOC: VFIO device files in a Live Update
  *
- * What a live update needs of the VFIO core, whatever bus the device is on.
+ * What a live update needs of the VFIO core, for any bus::
  *
- * A file that can be preserved is one opened from the device's character device
- * and bound to an iommufd. A file that came out of a VFIO group is not: the
- * group, its container and their mappings would have to cross with it.
+ *   preserve()
+ *     vfio_liveupdate_file_bound()    opened from the cdev, bound to an iommufd?
+ *     vfio_liveupdate_pin()           running mode: no other page table
+ *   reboot(2)
+ *     vfio_liveupdate_block()         later calls of users wait
+ *     vfio_liveupdate_drain()         calls in progress end, with a bound
+ *     vfio_liveupdate_unblock()       there is no jump: calls go on
+ *   incoming kernel
+ *     vfio_liveupdate_reserve()       before the device is registered: nobody can
+ *                                     open it
+ *     vfio_liveupdate_open()          retrieve(): the one file that can
+ *     vfio_liveupdate_release()       finish(): anybody can
  *
- * Blocked: between a file's freeze and the jump into the next kernel other CPUs
- * still run user space. Were they let, they could enable an interrupt or start
- * the device's DMA again, behind the back of the driver that just quiesced it.
- * So ioctls, reads and writes of a blocked device wait until it is not blocked
- * any more, which is when the jump is off: its user lost some time and nothing
- * else. Those under way are waited for, but not for ever. Page faults of BAR
- * mappings, and resets by way of another device, are the driver's to refuse.
+ * Blocked: from block() to the jump other CPUs still run user space, which could
+ * enable an interrupt or start the device's DMA again after the driver quiesced it.
+ * So ioctls, reads and writes wait until the device is unblocked. The driver has to
+ * refuse page faults of BAR mappings, and resets by way of another device.
  *
- * Pinned: a device that goes to the next kernel with its page tables cannot be
- * attached to others or detached: VFIO_DEVICE_ATTACH_IOMMUFD_PT and
- * VFIO_DEVICE_DETACH_IOMMUFD_PT give -EBUSY.
+ * Pinned: VFIO_DEVICE_ATTACH_IOMMUFD_PT and VFIO_DEVICE_DETACH_IOMMUFD_PT of a device
+ * that is preserved with its page table return -EBUSY.
  *
- * The lock of a device set belongs to the users of all devices in the set, who
- * can hold it as long as they like: VFIO_DEVICE_BIND_IOMMUFD copies from user
- * space under it, whose page faults may never end (userfaultfd), and
- * VFIO_DEVICE_ATTACH_IOMMUFD_PT waits for whoever maps memory. A live update
- * waits for it with a bound.
+ * Reserved: opening the character device or the group returns -EBUSY.
  *
- * Incoming: a device that was handed over is reserved from before user space
- * can see it. Opening its character device or its group gives -EBUSY, but for
- * the one file that the live update makes with vfio_liveupdate_open().
+ * Restrictions:
+ *
+ * - A file that was opened through a VFIO group cannot be preserved: the group, its
+ *   container and their mappings would have to cross with it.
+ *
+ * Locking: the lock of a device set is shared by the users of all devices in it.
+ * They can hold it for as long as they like: VFIO_DEVICE_BIND_IOMMUFD copies from
+ * user space under it, and a page fault may never end (userfaultfd);
+ * VFIO_DEVICE_ATTACH_IOMMUFD_PT waits for callers that map memory. A live update
+ * takes it with a bound.
  */
 
 #include <linux/anon_inodes.h>

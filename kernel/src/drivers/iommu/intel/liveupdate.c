@@ -9,18 +9,36 @@
  * mode a PASID directory and a PASID table for each device, and the page tables
  * that they lead to.
  *
- * Outgoing: the page tables are the live ones. For the rest there is a second
- * set of tables, the handover tables, that is made empty when devices are
- * preserved. Shutdown copies the entries of the preserved devices into it, as
- * the hardware uses them at that moment, and makes the unit use this set: one
- * write of the root pointer, and every other device has no entry any more. An
- * entry that does not lead to the device's preserved page table is left out.
- * Other PCI devices do no DMA by then, not even for firmware that has memory for
- * one (RMRR): pci_device_shutdown() turned their bus mastering off.
+ * Outgoing kernel::
  *
- * Incoming: the unit goes on with the handover tables, which become the tables
- * of this kernel. Its domain IDs are reserved. A device that the PCI core does
- * not know again loses its entry when it is probed.
+ *   preserve() of a device's file
+ *     intel_liveupdate_unit_preserve()     a root table, the handover tables' first
+ *     intel_liveupdate_device_preserve()   room for the device's entry
+ *   intel_iommu_shutdown()
+ *     intel_liveupdate_shutdown()          fills the handover tables, and makes the
+ *                                          unit use them; it stays on
+ *
+ * The page tables are the live ones. Shutdown copies the entries of the preserved
+ * devices as the hardware uses them at that moment. With the write of the root
+ * pointer every other device has no entry any more. An entry that does not lead to
+ * the device's preserved page table is left out. Other PCI devices do no DMA by
+ * then, not even for firmware that has memory for one (RMRR): pci_device_shutdown()
+ * cleared their bus mastering.
+ *
+ * Incoming kernel::
+ *
+ *   detect_intel_iommu()
+ *     intel_liveupdate_check_early()       a unit that is on, and no list: panic
+ *   init_dmars()
+ *     intel_liveupdate_take_over()         validates the handover tables, which are
+ *                                          this kernel's from now on, and reserves
+ *                                          their domain IDs
+ *   intel_iommu_probe_device()
+ *     intel_liveupdate_probe_device()      keeps the device's entry, or drops it if
+ *                                          the PCI core does not recognize the device
+ *   intel_iommu_attach_device()
+ *     intel_liveupdate_attach()            to the restored domain: writes nothing
+ *                                          from it to another: no DMA is blocked
  *
  * Handover to another page table: attaching a device to a domain of the same
  * kind as the one that it is attached to does not block its DMA in between, as
@@ -33,6 +51,13 @@
  *
  * The driver panics where a unit translates for running devices and it cannot
  * go on doing so: turning translation off would let them write anywhere.
+ *
+ * Restrictions:
+ *
+ * - The unit is in the same mode, legacy or scalable, in both kernels.
+ * - ATS, PRI and PASIDs of a running device are off, and stay off.
+ * - No page table that tracks dirty pages, and no nested one.
+ * - No device with requester IDs beside its own, or with memory for firmware.
  */
 
 #define pr_fmt(fmt) "DMAR: live update: " fmt

@@ -3,41 +3,55 @@
 /**
  * DOC: iommufd in a Live Update
  *
- * User space marks hardware page tables (HWPTs) of an iommufd with
- * IOMMU_HWPT_LIVEUPDATE_MARK, each with a token, and then preserves the
- * iommufd's file in a session. Devices that are attached to a marked HWPT and
- * preserved after that cross in running mode: their DMA goes on.
+ * User space marks hardware page tables (HWPTs) of an iommufd, each with a token,
+ * and then preserves the iommufd's file in a session. Devices that are attached to
+ * a marked HWPT and preserved after that cross in running mode: their DMA goes on.
+ * A device that is attached to a marked HWPT and cannot do so is refused, because
+ * its owner relies on it.
  *
- * A device that is attached to a marked HWPT and cannot cross in running mode is
- * not preserved at all: its owner expects it to run on.
+ * Outgoing kernel::
  *
- * Preserve looks at every page that a marked HWPT maps. It must be a page of a
- * memfd that is preserved in the same session: anything else would belong to
- * somebody else in the next kernel, and the device would write to it. That is
- * so for memory that is mapped by its address (IOMMU_IOAS_MAP), for files that
- * are not preserved, and for pages that a hole was punched around after they
- * were mapped. Until it is unpreserved, a preserved HWPT and its IOAS do not
- * change: map, unmap and destroy give -EBUSY.
+ *   IOMMU_HWPT_LIVEUPDATE_MARK            iommufd_liveupdate_mark()
+ *   preserve() of the iommufd's file      iommufd_liveupdate_preserve()
+ *     for each marked HWPT
+ *       nothing is mapped or unmapped from here on: -EBUSY
+ *       each page that it maps is one of a memfd of the session
+ *       iommu_liveupdate_preserve_domain()
+ *   reboot(2)                             iommufd_liveupdate_check()
+ *     each BAR that it maps is one of a preserved running device
  *
- * It may also map BARs of PCI devices (dma-bufs of vfio-pci) that are preserved
- * in running mode when freeze comes: their addresses stay. A BAR that is taken
- * from the page table meanwhile, because its device was reset or its memory
- * disabled, spoils it: freeze refuses then.
+ * Incoming kernel::
  *
- * Retrieve makes a new iommufd. It holds the restored HWPTs, which are found by
- * their tokens (IOMMU_HWPT_LIVEUPDATE_FIND). They have no IOAS: this kernel does
- * not know how they came to be, and never changes them. A retrieved device that
- * is bound to the iommufd is attached to its restored HWPT, where it has been
- * all the time; no other device can be attached to it, and no device comes back
- * to it. User space makes an IOAS of the retrieved memfds, allocates an HWPT of
- * it, and attaches the device to that, without a moment in which its DMA faults.
- * The restored HWPT goes with the last device that leaves it.
+ *   retrieve()                            iommufd_liveupdate_retrieve()
+ *     a new iommufd with the restored HWPTs
+ *   IOMMU_HWPT_LIVEUPDATE_FIND            iommufd_liveupdate_find()
+ *     a restored HWPT by its token
+ *   VFIO_DEVICE_BIND_IOMMUFD              iommufd_liveupdate_claim(), _attach()
+ *     the device is where it has been all the time: in its restored HWPT
+ *   VFIO_DEVICE_ATTACH_IOMMUFD_PT
+ *     to an HWPT of an IOAS that was made of the retrieved memfds: no DMA faults
+ *   finish()                              iommufd_liveupdate_can_finish()
+ *     -EBUSY while a device is attached to a restored HWPT
  *
- * Finish is refused while a device is attached to a restored HWPT, since with
- * the session ends what keeps the memory of the memfds where it is.
+ * Preserve looks at every page that a marked HWPT maps, since a page that is not
+ * preserved belongs to somebody else in the next kernel, and the device would write
+ * to it. A BAR that is unmapped after preserve, because its device was reset or its
+ * memory disabled, makes check fail.
  *
- * Pages that a restored HWPT maps are not accounted to any user: the memfds are
- * accounted as such. They are, as always, when they are mapped in a new IOAS.
+ * A restored HWPT has no IOAS: this kernel does not know which mappings it was made
+ * of, and never changes it. It is destroyed with the last device that leaves it.
+ * Finish ends the session, and with it what keeps the memory of the memfds in place:
+ * this is why it is refused before.
+ *
+ * Restrictions:
+ *
+ * - Memory is mapped with IOMMU_IOAS_MAP_FILE. Memory that is mapped by its address,
+ *   files that are not in the session, and pages that are no longer in the file (a
+ *   hole was punched) are refused.
+ * - Only devices that were attached to a restored HWPT are attached to it, and none
+ *   can go back to it.
+ * - Pages of a restored HWPT are not accounted to a user before they are mapped in an
+ *   IOAS; the memfds are accounted as such.
  *
  * Locking: iommufd_ctx.liveupdate.lock guards marks and restored HWPTs, and is
  * taken before all other locks of iommufd.

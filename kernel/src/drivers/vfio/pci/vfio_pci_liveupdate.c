@@ -5,15 +5,29 @@
  *
  * vfio-pci's handler for LUO, the Live Update Orchestrator: user space puts the
  * file of a vfio-pci device into a session, and gets a file of the same device
- * from that session in the next kernel. The file is one opened from the VFIO
- * character device and bound to an iommufd. Files that came out of a VFIO
- * group, devices of other VFIO drivers and Intel's display devices (which need
- * firmware tables and other devices with them) are declined.
+ * from that session in the next kernel.
  *
- * The device crosses in one of two modes, which preserve decides and logs.
- * **Running mode**, if the page tables that it is attached to are preserved in
- * the same session: nothing is done to it, and its DMA goes on. Else **idle
- * mode**: it is stopped and reset.
+ * A device crosses in one of two modes, which preserve decides and logs: in
+ * **running mode** if the page table that it is attached to is preserved in the
+ * same session, and else in **idle mode**::
+ *
+ *                 idle mode                       running mode
+ *   preserve      in PCI's list                   in PCI's and the IOMMU's lists
+ *   block, drain  users are kept off
+ *   check         -EINVAL with interrupts enabled
+ *   freeze        stopped, reset, clean config    config space is read-only
+ *   kexec         bus mastering is off            DMA goes on
+ *   probe         reserved for the session
+ *   retrieve      opened without a reset          opened without a write
+ *   finish        an ordinary device again
+ *
+ * Restrictions:
+ *
+ * - The file was opened from the VFIO character device and is bound to an iommufd.
+ * - Devices of other VFIO drivers, and Intel's display devices, which need tables of
+ *   the firmware and other devices with them, are declined.
+ * - Interrupts have to be disabled before freeze.
+ * - What else keeps a device from either mode is in drivers/pci/liveupdate_check.c.
  *
  * preserve
  *   The PCI core keeps the device and the bridges above it. Written down are the
