@@ -80,10 +80,10 @@ int memfd_liveupdate_mark_dma(const struct luo_file_set *files,
 EXPORT_SYMBOL_GPL(memfd_liveupdate_mark_dma);
 
 /*
- * inode_lock(), for preserve. Whoever writes to the file holds it while he reads
- * what he writes, and user space decides how long that takes (userfaultfd): so
- * there is a bound, which is far above what a write takes otherwise. Several who
- * write without a pause may also keep it from being had: it can be tried again.
+ * inode_lock(), for preserve. write(2) holds it while it copies from user space,
+ * and a page fault there can take any time (userfaultfd): so there is a bound, far
+ * above the time that a write takes otherwise. Several writers without a pause can
+ * also keep the lock from being taken: the caller can try again.
  */
 int memfd_liveupdate_lock(struct inode *inode)
 {

@@ -6,13 +6,12 @@
  *
  * The IOMMU's driver finds its unit in the list when it is initialized, and takes
  * over the tables as they are. When the IOMMU group of a device is set up that is
- * in the list and that the PCI core knows again, then the group starts attached
- * to the restored domain: it gets neither its default nor a blocking domain. The
- * live update is the owner of its DMA, so that nobody else can have it, until
- * iommufd claims the group for the iommufd that was preserved with it.
+ * in the list and that the PCI core recognizes, then the group starts attached to
+ * the restored domain: it gets neither its default nor a blocking domain. The live
+ * update owns its DMA, which keeps all others from claiming it, until iommufd
+ * claims the group for the iommufd that was preserved with it.
  *
- * The list of incoming devices is the truth about which page tables the hardware
- * uses. An entry leaves it when the device's group leaves the restored domain,
+ * The list of incoming devices tells which page tables the hardware uses. An entry leaves it when the device's group leaves the restored domain,
  * when the device is removed, and when it turns out that it is not there, and the
  * IOMMU's driver has made sure then that the hardware does not use the page table
  * for it.

@@ -253,8 +253,8 @@ EXPORT_SYMBOL_GPL(iommu_liveupdate_freeze_domain);
  * iommu_liveupdate_any_spoiled() - Did a preserved domain change after all?
  *
  * A domain is looked at by check, when no user has access to a device any more.
- * Root can still take a BAR away that it maps, by a reset in sysfs: so whoever
- * freezes a running device asks once more.
+ * A reset in sysfs can still take a BAR away that it maps: so the freeze of a running
+ * device asks once more.
  *
  * Context: Process context, may sleep.
  * Return: true if there is one; the update cannot go on.

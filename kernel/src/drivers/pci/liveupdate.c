@@ -786,8 +786,8 @@ int pci_liveupdate_match_driver(struct pci_dev *pdev, struct pci_driver *drv)
 }
 
 /*
- * The kernel goes down, and nobody will take this device over. Its user still
- * runs on another CPU, and his calls make the driver write to the device's
+ * The kernel goes down, and no kernel will take this device over. Its user still
+ * runs on another CPU, whose calls make the driver write to the device's
  * configuration: what was saved with bus mastering on is restored, for one. So
  * the device is read-only for good when it was reset, for the driver as well as
  * for user space. Bus mastering is looked at once more then, past the check for
@@ -827,15 +827,14 @@ static void pci_liveupdate_stop(struct pci_dev *pdev)
 }
 
 /*
- * The kernel goes down. On its way into a kexec, does this device keep its bus
- * mastering? In idle mode freeze has turned it off, and should it be on again, it
- * had better not.
+ * The kernel goes down. Returns whether the device keeps its bus mastering, at a
+ * kexec: not in idle mode, whose freeze has cleared it, even if it is set again.
  *
- * Nobody would know in the next kernel, or in firmware, that a device does DMA
- * which this kernel does not hand over, and IOMMUs are turned off next: what came
- * in running and does not go on is stopped, and so is everything that a session
- * has when the machine is rebooted or turned off and no live update takes place.
- * Devices come before the bridges above them, and those before the IOMMU.
+ * A device that is not handed over must not do DMA from here on: neither the next
+ * kernel nor firmware expects it, and IOMMUs are turned off next. So a device that
+ * came in running and does not go on is stopped, and so are all devices of sessions
+ * when the machine is rebooted or turned off without a live update. Devices come
+ * before the bridges above them, and those before the IOMMU.
  *
  * A reset in an emergency (sysrq b, a panic) does not come here. It turns no IOMMU
  * off either, so that DMA goes where it may go until the machine is reset.

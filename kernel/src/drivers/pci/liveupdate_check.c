@@ -13,7 +13,7 @@
  * sysfs tells everybody about each device, in one word a file: ``liveupdate_idle``,
  * ``liveupdate_running`` and ``liveupdate_driver``. Reading them can neither refuse
  * nor delay anything, however often it is done, since no lock is taken that an
- * update tries, or that anybody holds while he waits for user space. It takes
+ * update tries, or that is held by a caller that waits for user space. It takes
  * the lock of the device's IOMMU group for as long as it takes to look at the
  * group's members, as reading the group's own attributes does. The device lock is
  * not among them: an update gives up when it cannot have that within a bound.

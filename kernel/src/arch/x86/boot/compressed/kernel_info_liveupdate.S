@@ -6,8 +6,8 @@
  * (kernel/liveupdate/luo_bzimage.c), and do not jump into a kernel that would
  * not know what to do with devices that are running.
  *
- * Bytes and one 32-bit number: the same to whoever reads it. Whoever adds a
- * contract to linux/kho/abi/liveupdate_versions.h declares it here.
+ * Bytes and one 32-bit number: the same for 32-bit and 64-bit readers. A contract
+ * that is added to linux/kho/abi/liveupdate_versions.h is declared here, too.
  */
 
 #include <linux/kho/abi/liveupdate_versions.h>
