@@ -3,7 +3,7 @@
 
 from .image import ImageError, Kernel
 from .machine import GuestError, Machine, MachineError, Reply, Worker
-from .topology import SMALL, STANDARD, Edu, Igb, Nvme, Port, Switch
+from .topology import SMALL, STANDARD, Disk, Edu, Igb, Nvme, Port, Switch
 
-__all__ = ["Edu", "GuestError", "Igb", "ImageError", "Kernel", "Machine", "MachineError", "Nvme",
-           "Port", "Reply", "SMALL", "STANDARD", "Switch", "Worker"]
+__all__ = ["Disk", "Edu", "GuestError", "Igb", "ImageError", "Kernel", "Machine", "MachineError",
+           "Nvme", "Port", "Reply", "SMALL", "STANDARD", "Switch", "Worker"]

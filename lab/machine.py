@@ -565,6 +565,11 @@ class Machine:
         limits = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_wr"), 0)
         self._monitor.ask("block_set_io_throttle", device=f"drive-{name}", iops_rd=iops, **limits)
 
+    def throttle_writes(self, name, rate):
+        """Let a drive write no more than that many bytes a second; with 1 it answers no more."""
+        limits = dict.fromkeys(("bps", "bps_rd", "iops", "iops_rd", "iops_wr"), 0)
+        self._monitor.ask("block_set_io_throttle", device=f"drive-{name}", bps_wr=rate, **limits)
+
     # --- looking at it ---
 
     @contextlib.contextmanager

@@ -9,6 +9,7 @@ Each part has a name. Its PCI address is whatever the machine's firmware and ker
 it: ask Machine.bdf(name).
 """
 
+import subprocess
 from dataclasses import dataclass
 
 FIRST_PORT_SLOT = 0x10
@@ -34,6 +35,24 @@ class Nvme:
         return ["-drive", drive, "-device",
                 f"nvme,id={self.name},bus={bus},addr=0,drive=drive-{self.name},"
                 f"serial={self.name}"]
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A disk for the machine's own use, with an ext4 file system on it."""
+
+    name: str
+
+    def arguments(self, bus, run):
+        """Return QEMU's arguments for the disk below a bus."""
+        image = run.folder / f"{self.name}.img"
+        # Not lazy: else the kernel goes on to write when the file system is mounted.
+        subprocess.run(["/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-E",
+                        "lazy_itable_init=0,lazy_journal_init=0", image, f"{DRIVE_SIZE >> 20}M"],
+                       check=True, stdout=subprocess.DEVNULL)
+        return ["-drive", f"if=none,id=drive-{self.name},file={image},format=raw,cache=unsafe",
+                "-device", f"virtio-blk-pci,id={self.name},bus={bus},addr=0,"
+                f"drive=drive-{self.name},disable-legacy=on"]
 
 
 @dataclass(frozen=True)
@@ -125,4 +144,4 @@ STANDARD = (
 )
 SMALL = (Port(Nvme("nvme0")),)
 
-__all__ = ["Edu", "Igb", "Nvme", "Port", "Run", "SMALL", "STANDARD", "Switch", "arguments"]
+__all__ = ["Disk", "Edu", "Igb", "Nvme", "Port", "Run", "SMALL", "STANDARD", "Switch", "arguments"]

@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 
 import bzimage
-from lab import Igb, Port, SMALL, image, paths
+from lab import Disk, Igb, Port, SMALL, image, paths
 from lab.image import Kernel
 from lab.running import Running
 from test_preserve import TwoFunctions
@@ -28,6 +28,9 @@ COMMANDS = ("list", "check", "status", "kexec")
 SCHEMA = json.loads((paths.ROOT / "tool" / "schema.json").read_text())
 INITRD = "/sys/firmware/initrd"
 USER = "somebody"
+# Seconds that the tool gives a disk for its answer, see tool/sync.c, and what it has to write
+PATIENCE = 30
+REQUEST, REQUESTS = 4096, 80
 # Of the library, where it keeps what a set is made of
 MANIFEST_TOKEN = 0x4d414e4946455354
 
@@ -914,6 +917,25 @@ def test_by_systemd(small):
     m.sh("rm /bin/systemctl")
     said = run(m, *kexec(m.next_kernel, "-r"))
     assert said.code == FAILED and "systemctl: No such file" in said.err
+
+
+@pytest.mark.thorough
+def test_disk_that_does_not_answer(start):
+    """A disk that does not answer stops kexec before all else; a slow one is waited for."""
+    m = start(topology=(*SMALL, Port(Disk("data"))))
+    m.sh(f"echo {REQUEST >> 10} >/sys/block/vda/queue/max_sectors_kb;"
+         " mount -t ext4 /dev/vda /mnt; sync")
+    m.throttle_writes("data", 1)
+    m.sh(f"dd if=/dev/zero of=/mnt/file bs={REQUEST} count={REQUESTS} 2>&1")
+    command = kexec(m.next_kernel, "-r")
+    said = run(m, *command)
+    assert said.code == REFUSED and "nothing was stopped" in said.err
+    assert f"in {PATIENCE} s there was no answer from vda\n" in said.err
+    m.throttle_writes("data", REQUEST)
+    m.kexec_by(f"vfio-liveupdate {' '.join(command)}", timeout=8 * PATIENCE)
+    assert m.marks["jump"] - m.marks["freeze"] > PATIENCE + 10
+    # All was written before the jump.
+    assert int(m.sh("mount -t ext4 /dev/vda /mnt; stat -c %s /mnt/file")) == REQUESTS * REQUEST
 
 
 def test_without_root(small):

@@ -2,9 +2,10 @@
 /*
  * vfio-liveupdate kexec: replace the kernel.
  *
- * First look whether it would go well, then load the next kernel, then jump: by
- * systemd when it is PID 1, so that services are stopped in order and keep what
- * they have in their file descriptor stores, else directly.
+ * First look whether it would go well, then load the next kernel and write all
+ * file systems to their disks, then jump: by systemd when it is PID 1, so that
+ * services are stopped in order and keep what they have in their file descriptor
+ * stores, else directly.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -358,7 +359,6 @@ static int jump(void)
 	FILE *log = log_follow();
 	int err;
 
-	sync();
 	syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
 		LINUX_REBOOT_CMD_KEXEC, NULL);
 	err = errno;
@@ -469,6 +469,13 @@ static int carry_out(struct plan *plan)
 	if (plan->dry) {
 		show_plan(plan, false);
 		return EXIT_OK;
+	}
+	/* systemd does this, too, but then everything is stopped */
+	if (!sync_disks() && !plan->force) {
+		complain(
+			"nothing was stopped, and the next kernel stays loaded; --force goes on "
+			"in spite of this");
+		return EXIT_REFUSED;
 	}
 	return plan->systemd ? jump_by_systemd() : jump();
 }

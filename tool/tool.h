@@ -176,6 +176,10 @@ void kernel_explain_off(char *buf, size_t size);
 int kho_doubt(char *buf, size_t size);
 bool kho_explain_off(char *buf, size_t size);
 
+/* --- sync.c --- */
+
+bool sync_disks(void);
+
 /* --- log.c: the kernel's log --- */
 
 bool log_find(const char *start, const char *end, char *buf, size_t size);
