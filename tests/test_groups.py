@@ -29,6 +29,9 @@ class Functions:
         return args
 
 
+TOPOLOGY = (Functions(Nvme("nvme0"), Igb("igb0")),)
+
+
 def group(m, bdf):
     """Return the number of a device's IOMMU group."""
     return m.sh(f"readlink /sys/bus/pci/devices/{bdf}/iommu_group").rpartition("/")[2]
@@ -43,19 +46,25 @@ def merge(m, *bdfs):
         m.sh(f"printf '\\0\\0' | dd of=/sys/bus/pci/devices/{port}/config bs=1 seek={control}")
 
 
+def go_on_in_one(m):
+    """Take both devices to a kernel that sees one group; returns their addresses."""
+    bdfs = [m.bdf("nvme0"), m.bdf("igb0")]
+    merge(m, *bdfs)
+    m.kexec()
+    assert group(m, bdfs[0]) == group(m, bdfs[1])
+    return bdfs
+
+
 def test_two_page_tables(start):
     """Of two devices that are in one group now, each with a page table, the first goes on."""
-    m = start(topology=(Functions(Nvme("nvme0"), Igb("igb0")),))
+    m = start(topology=TOPOLOGY)
     stays, ends = (Running(m, name, session=name, first=number)
                    for number, name in enumerate(("nvme0", "igb0")))
     for owner in (stays, ends):
         owner.open(owner.session)
         owner.start()
         owner.preserve()
-    bdfs = [m.bdf("nvme0"), m.bdf("igb0")]
-    merge(m, *bdfs)
-    m.kexec()
-    assert group(m, bdfs[0]) == group(m, bdfs[1])
+    bdfs = go_on_in_one(m)
     m.wait_console(f"{bdfs[1]}: .*is in one IOMMU group with {bdfs[0]} now", "kernel", timeout=1)
     assert states(stays) == {"incoming running"}
     assert state(m, bdfs[1]) == "none"
@@ -76,15 +85,12 @@ def test_two_page_tables(start):
 @pytest.mark.parametrize("options", ({}, {"scalable": True}), ids=("legacy", "scalable"))
 def test_one_page_table(start, options):
     """Two devices with one page table go on in one group; when one is removed, the other does."""
-    m = start(topology=(Functions(Nvme("nvme0"), Igb("igb0")),), **options)
+    m = start(topology=TOPOLOGY, **options)
     owner = Running(m)
     owner.open("nvme0", "igb0", shared=True)
     owner.start()
     owner.preserve()
-    bdfs = [m.bdf("nvme0"), m.bdf("igb0")]
-    merge(m, *bdfs)
-    m.kexec()
-    assert group(m, bdfs[0]) == group(m, bdfs[1])
+    bdfs = go_on_in_one(m)
     assert states(owner) == {"incoming running"}
     m.sh(f"echo 1 >/sys/bus/pci/devices/{bdfs[1]}/remove")
     removed = owner.devices.pop("igb0")

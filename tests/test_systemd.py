@@ -35,9 +35,32 @@ def boot(start, topology=(Port(Nvme("nvme0")),), setting=""):
     return m
 
 
+def at_work(start, owner=RunningSet, rate=RATE, **options):
+    """Start the machine, with a drive at work in its service; returns it and the owner."""
+    m = boot(start, **options)
+    owner = owner(m, rate=rate)
+    owner.open("nvme0")
+    owner.start()
+    return m, owner
+
+
+def at_work_and_stored(start, **options):
+    """The same, and systemd has the session in which the drive is preserved."""
+    m, owner = at_work(start, **options)
+    owner.preserve()
+    owner.store()
+    return m, owner
+
+
 def stored(m):
     """Return how many files of the service systemd keeps."""
     return int(m.sh(f"systemctl show -P NFileDescriptorStore {SERVICE}"))
+
+
+def tool_kexec(m):
+    """Return the operator's command for an update."""
+    return (f"vfio-liveupdate kexec --kernel {m.next_kernel.guest_image}"
+            " --initrd /sys/firmware/initrd --reuse-cmdline")
 
 
 def kexec(m, command=None):
@@ -80,11 +103,19 @@ def test_session(start):
 def take_over(owner):
     """Take over what systemd has kept, and let it go."""
     owner.retrieve(stored=True)
+    end(owner)
+
+
+def end(owner):
+    """End an update in which the drive went on, and the session that systemd has kept."""
     see_busy(owner)
     owner.handover()
     owner.finish()
     owner("fdstore_remove", owner.session)
     assert states(owner) == {"none"}
+    see_nothing_lost(owner.settle(), least=10)
+    see_no_faults(owner)
+    see_dma(owner)
 
 
 def status(m):
@@ -100,28 +131,17 @@ def test_running(start):
     The service has what it takes along in a set of the library, whose session is in its file
     descriptor store; the operator has the tool.
     """
-    m = boot(start)
-    owner = RunningSet(m, rate=RATE)
-    owner.open("nvme0")
-    owner.start()
+    m, owner = at_work(start)
     m.sh("vfio-liveupdate check --running")
     owner.preserve()
     owner.store()
     assert status(m) == {"preserved"}
-    kexec(m, f"vfio-liveupdate kexec --kernel {m.next_kernel.guest_image}"
-          " --initrd /sys/firmware/initrd --reuse-cmdline")
+    kexec(m, tool_kexec(m))
     assert status(m) == {"waiting"}
     owner.retrieve(stored=True)
     assert status(m) == {"retrieved"}
-    see_busy(owner)
-    owner.handover()
-    owner.finish()
-    owner("fdstore_remove", owner.session)
-    assert states(owner) == {"none"}
-    see_nothing_lost(owner.settle(), least=10)
+    end(owner)
     see_undisturbed(owner)
-    see_no_faults(owner)
-    see_dma(owner)
 
 
 def see_refusal(m, what):
@@ -153,12 +173,7 @@ def test_refused(start):
 @pytest.mark.thorough
 def test_crashed(start):
     """A service that dies with interrupts on, and is not started again, loses nothing by that."""
-    m = boot(start)
-    owner = RunningSet(m, rate=RATE)
-    owner.open("nvme0")
-    owner.start()
-    owner.preserve()
-    owner.store()
+    m, owner = at_work_and_stored(start)
     owner("vfio_irq_on", "Dnvme0", "MSIX", 1)
     m.sh(f"systemctl kill -s KILL {SERVICE}")
     assert m.sh(f"systemctl is-failed {SERVICE}") == "failed"
@@ -166,18 +181,12 @@ def test_crashed(start):
     assert states(owner) == {"outgoing running"}
     kexec(m)
     take_over(owner)
-    see_nothing_lost(owner.settle(), least=10)
-    see_no_faults(owner)
-    see_dma(owner)
 
 
 @pytest.mark.thorough
 def test_devices_in_the_store(start):
     """Devices in the store itself cross, too, but somebody has to finish systemd's session."""
-    m = boot(start)
-    owner = Running(m, rate=RATE)
-    owner.open("nvme0")
-    owner.start()
+    m, owner = at_work(start, Running)
     # systemd preserves what came last first: a device before its marked page table is refused.
     names = {"Dnvme0": "device", "I": "iommufd", "Mnvme0": "memory"}
     for thing, name in names.items():
@@ -233,10 +242,5 @@ def test_session_of_systemd(start):
 @pytest.mark.thorough
 def test_reboot(start):
     """An ordinary reboot by systemd stops the drive that a session in its store has."""
-    m = boot(start)
-    owner = RunningSet(m, rate=RATE)
-    owner.open("nvme0")
-    owner.start()
-    owner.preserve()
-    owner.store()
+    _, owner = at_work_and_stored(start)
     see_stopped(owner, go_down(owner, "systemctl reboot"))
