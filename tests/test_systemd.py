@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from lab import MachineError, Nvme, Port
+from lab import Disk, MachineError, Nvme, Port
 from lab.running import IOVA, Running, RunningSet
 from update import (PAIR, go_down, see_busy, see_dma, see_no_faults, see_nothing_lost, see_stopped,
                     see_undisturbed, states)
@@ -14,6 +14,13 @@ from update import (PAIR, go_down, see_busy, see_dma, see_no_faults, see_nothing
 SERVICE = "lab-worker@owner"
 # Commands in a second: a whole system takes its time to stop and to start.
 RATE = 4
+# The same where it takes minutes: the drive's queue has to last
+RATE_LONG = 2
+# A file system; how long systemd waits here for what does not end (by default 90 s), and how long
+# for sync(), which cannot be set
+DATA = "/data"
+WAIT = 10
+WAIT_FOR_SYNC = 30
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +188,54 @@ def test_crashed(start):
     assert states(owner) == {"outgoing running"}
     kexec(m)
     take_over(owner)
+
+
+# --- a file system that cannot be unmounted ---
+
+def have_it_open(m):
+    """Let a process that systemd spares have its working directory there."""
+    unit = ("[Unit]\\nDefaultDependencies=no\\nIgnoreOnIsolate=yes\\n[Service]\\n"
+            f"WorkingDirectory={DATA}\\nExecStart=@/bin/sleep @holder infinity\\n")
+    m.sh(f"printf '{unit}' >/run/systemd/system/holder.service; systemctl daemon-reload;"
+         " systemctl start holder")
+
+
+def freeze(m):
+    """Freeze a file system and let somebody write to it, whom no signal ends then."""
+    m.sh(f"fsfreeze -f {DATA}")
+    m.worker("writer").start("sh", f"echo >{DATA}/file")
+    m.sh("until grep -q ^State:.D /proc/[0-9]*/status; do sleep 0.1; done")
+
+
+def silence(m):
+    """Let a file system's disk answer no more, which the tool sees before anything is stopped."""
+    m.throttle_writes("data", 1)
+    m.sh(f"dd if=/dev/zero of={DATA}/file bs=64k count=10 2>&1")
+    m.sh(f"! {tool_kexec(m)} 2>/tmp/said; grep 'no answer from vdb' /tmp/said")
+    assert m.sh(f"systemctl is-active {SERVICE}") == "active"
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("spoil, least, said", [
+    (have_it_open, 0, "Unable to finalize remaining file systems, ignoring"),
+    # The writer's service, and systemd-shutdown: SIGTERM and SIGKILL, and a wait after each
+    (freeze, 4 * WAIT, "Unable to finalize remaining file systems, ignoring"),
+    # Unmounting, SIGTERM and SIGKILL; sync(); SIGTERM and SIGKILL; sync()
+    (silence, 5 * WAIT + 2 * WAIT_FOR_SYNC, "Syncing filesystems .* timed out"),
+], ids=lambda value: getattr(value, "__name__", ""))
+def test_busy_file_system(start, spoil, least, said):
+    """What cannot be unmounted delays systemctl kexec, which then goes on; so does the drive."""
+    m, owner = at_work_and_stored(start, rate=RATE_LONG,
+                                  topology=(Port(Nvme("nvme0")), Port(Disk("data"))))
+    m.sh(f"mkdir {DATA} /run/systemd/system.conf.d; mount /dev/vdb {DATA}; printf"
+         f" '[Manager]\\nDefaultTimeoutStartSec={WAIT}\\nDefaultTimeoutStopSec={WAIT}\\n'"
+         " >/run/systemd/system.conf.d/wait.conf; systemctl daemon-reload")
+    spoil(m)
+    kexec(m)
+    assert least < m.marks["jump"] - m.marks["freeze"] < least + 60
+    assert re.search(said, m.console_text("freeze"))
+    take_over(owner)
+    see_undisturbed(owner)
 
 
 @pytest.mark.thorough
