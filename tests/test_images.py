@@ -60,6 +60,7 @@ def test_declaration(start):
     assert [set(line.split()[1:]) for line in needs] == [set(NEEDS)]
 
 
+@pytest.mark.thorough
 def test_raised_version(start):
     """A kernel with another version of one contract is refused, for what it lacks."""
     m, owner = at_work(start, "nvme0", "igb0")
@@ -116,6 +117,7 @@ def test_idle_goes_anywhere(start):
     owner.works("nvme0")
 
 
+@pytest.mark.thorough
 def test_override(start):
     """Developers can have it otherwise: loudly, and the kernel is tainted."""
     m, owner = at_work(start, "nvme0")

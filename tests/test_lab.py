@@ -394,6 +394,7 @@ def test_splat_fails_the_test(kernels):
                     raise error.value
 
 
+@pytest.mark.thorough
 def test_kernel_that_stands_still(kernels):
     """A kernel that does not come up is made to say where it is, and what it has not printed."""
     with pytest.raises(MachineError, match="does not come up.* CPU 0 ") as error:

@@ -226,6 +226,7 @@ def test_wrong_files(start):
     assert owner.fails("preserve", "S", 9, "D") == "EEXIST"
 
 
+@pytest.mark.thorough
 def test_example(small):
     """The example of the library does what it says."""
     bdf = small.bdf("nvme0")

@@ -21,7 +21,6 @@ def refused(m, since, what):
     assert len(lines) == 1 and what in lines[0], lines
 
 
-@pytest.mark.core("builtin")
 def test_preserve_and_unpreserve(standard):
     """A session can be closed and made again; sysfs shows the device and all above it."""
     owner = Owner(standard)

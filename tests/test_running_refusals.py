@@ -385,7 +385,8 @@ def test_detached(start):
     owner("nvme_read_check", drive.driver, 0, 64, 3)
 
 
-@pytest.mark.parametrize("missing", ["iommufd", "memory"])
+@pytest.mark.parametrize("missing", [
+    "iommufd", pytest.param("memory", marks=pytest.mark.thorough)])
 def test_never_retrieved(start, missing):
     """What a running device needs cannot be finished away while nobody has taken it over."""
     m, owner = at_work(start, "nvme0")
