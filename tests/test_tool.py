@@ -632,7 +632,10 @@ def test_unified_image(tool, tmp_path, plus):
      "signed images only (the kernel is locked down)", None),
     (None, (), ["KEXEC_SIG=y", "KEXEC_BZIMAGE_VERIFY_SIG=y", "KEXEC_SIG_FORCE=y"], "ok",
      "signed images only (CONFIG_KEXEC_SIG_FORCE)", None),
-    ("none [integrity] confidentiality", (), ["IMA_APPRAISE=y"], "ok", "allowed", None),
+    ("none [integrity] confidentiality", (), ["IMA_APPRAISE=y"], "ok",
+     "signed images only (lockdown=integrity)", None),
+    ("none [integrity] confidentiality", (), ["IMA_APPRAISE=y", "KEXEC_SIG_FORCE=y"], "no",
+     "signed images only (lockdown=integrity)", "CONFIG_KEXEC_SIG"),
     ("none [integrity", (), [], "ok", "allowed", None), ("", (), [], "ok", "allowed", None),
 ], ids=str)
 def test_lockdown(tool, system, modes, log, options, result, value, advised):

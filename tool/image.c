@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "tool.h"
@@ -148,6 +149,7 @@ int image_kind(const char *path, struct image_kind *kind)
 	close(fd);
 	if (ret)
 		return ret;
+	kind->has_ima = getxattr(path, "security.ima", NULL, 0) > 0;
 	file.data = image;
 	pe = number(&file, PE_HEADER, 4);
 	if (has_text(&file, 0, "MZ", 2) && has_text(&file, pe, "PE\0", 4)) {

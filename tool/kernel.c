@@ -269,11 +269,27 @@ static bool read_lockdown(char *buf, size_t size)
  * @buf: where to put why
  * @size: room in @buf
  *
- * Where IMA appraises images their signatures are elsewhere: that is not looked at.
- *
  * Return: true if it does
  */
 bool kernel_wants_signature(char *buf, size_t size)
+{
+	struct option_wish wish = { "KEXEC_SIG_FORCE", false };
+
+	if (read_lockdown(buf, size))
+		return true;
+	config_look(&wish, 1);
+	snprintf(buf, size, "CONFIG_KEXEC_SIG_FORCE");
+	return wish.there;
+}
+
+/**
+ * kernel_may_appraise() - can IMA's signatures stand in for those in images
+ *
+ * They do if its policy says so, which nobody can read.
+ *
+ * Return: true if they can
+ */
+bool kernel_may_appraise(void)
 {
 	struct option_wish wishes[] = {
 		{ "IMA_APPRAISE", false },
@@ -281,12 +297,7 @@ bool kernel_wants_signature(char *buf, size_t size)
 	};
 
 	config_look(wishes, 2);
-	if (wishes[0].there)
-		return false;
-	if (read_lockdown(buf, size))
-		return true;
-	snprintf(buf, size, "CONFIG_KEXEC_SIG_FORCE");
-	return wishes[1].there;
+	return wishes[0].there && !wishes[1].there;
 }
 
 /* Kexec is allowed; but for all images? */
@@ -303,7 +314,7 @@ static void look_at_signatures(struct finding *finding)
 		return;
 	snprintf(finding->value, sizeof(finding->value),
 		 "signed images only (%s)", why);
-	if (!config_look(wishes, 2) ||
+	if (!config_look(wishes, 2) || kernel_may_appraise() ||
 	    !add_missing(wishes, 2, missing, sizeof(missing)))
 		return;
 	finding->verdict = FINDING_NO;

@@ -218,7 +218,8 @@ static void doubt_kind(struct doubts *doubts, const struct plan *plan)
 			"out of it (objcopy -O binary --only-section=.linux), and likewise .initrd",
 			plan->kernel);
 	} else if (!kind.is_signed &&
-		   kernel_wants_signature(why, sizeof(why))) {
+		   kernel_wants_signature(why, sizeof(why)) &&
+		   !(kind.has_ima && kernel_may_appraise())) {
 		doubts->serious++;
 		complain(
 			"%s has no signature, and this kernel loads signed images only (%s)",
@@ -295,7 +296,9 @@ static const char *why_not_loaded(int err)
 		       "who signed this";
 	case EBUSY:
 		return "somebody else is loading one";
+	case EBADMSG:
 	case EKEYREJECTED:
+	case ELIBBAD:
 	case ENODATA:
 	case ENOKEY:
 		return "it needs a signature that this kernel knows";

@@ -169,6 +169,7 @@ struct finding {
 size_t kernel_look(struct finding *findings);
 bool kernel_liveupdate_on(void);
 bool kernel_wants_signature(char *buf, size_t size);
+bool kernel_may_appraise(void);
 void kernel_explain_off(char *buf, size_t size);
 
 /* --- kho.c: kexec handover --- */
@@ -206,9 +207,10 @@ int cmdline_reuse(char *buf, size_t size);
  * struct image_kind - what kind of image it is
  * @uki: a unified kernel image, with kernel, initrd and command line in it
  * @is_signed: it has a signature, as UEFI wants it
+ * @has_ima: the file has a signature or a hash, as IMA wants it
  */
 struct image_kind {
-	bool uki, is_signed;
+	bool uki, is_signed, has_ima;
 };
 
 int image_takes(const char *path, char *takes, size_t size);
