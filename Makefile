@@ -10,7 +10,7 @@ TESTS    ?= tests
 UPDATES  ?= 100
 
 # What the tests run on: of Linux 7.3 all there is, of 7.2 one of each kind.
-FLAVOURS_7.3 := lab-a lab-b builtin debug raised stock kunit
+FLAVOURS_7.3 := lab-a lab-b builtin debug raised distro stock kunit
 FLAVOURS_7.2 := lab-a
 KERNELS      := $(FLAVOURS_7.3) $(FLAVOURS_7.2:%=7.2-%)
 BUILD    := $(abspath build)
@@ -88,6 +88,7 @@ demo: lab
 SOAK_modules := lab-a lab-b
 SOAK_builtin := builtin builtin
 SOAK_debug   := debug debug
+SOAK_distro  := distro distro
 SOAK_ON      := $(if $(filter command%,$(origin KERNELS)),$(KERNELS),modules)
 SOAK_IMAGES  := $(or $(SOAK_$(SOAK_ON)),$(SOAK_ON))
 
