@@ -3,8 +3,8 @@
 
 The initramfs holds busybox, the guest program, the library's example, units for systemd, the tool
 vfio-liveupdate with the libraries that it needs, and of every kernel that takes part its modules
-(/lib/modules/RELEASE) and its image (/images/FLAVOUR/bzImage), so that the incoming kernel can be
-given the very initramfs that the outgoing one was started with.
+and configuration (/lib/modules/RELEASE) and its image (/images/FLAVOUR/bzImage), so that the
+incoming kernel can be given the very initramfs that the outgoing one was started with.
 """
 
 import contextlib
@@ -123,6 +123,16 @@ class Kernel:
         """Path of its boot image inside the machine."""
         return f"/images/{self.flavour}/bzImage"
 
+    @property
+    def signed(self):
+        """Its boot image, signed by the key that it trusts; of kernels that look at signatures."""
+        return self.folder / "bzImage.signed"
+
+    @property
+    def key(self):
+        """That key and its certificate."""
+        return paths.BUILD / "kernel" / self.flavour / "certs" / "signing_key.pem"
+
     def symbol(self, name):
         """Return the address of a function or variable."""
         for line in (self.folder / "System.map").read_text().splitlines():
@@ -132,8 +142,13 @@ class Kernel:
         raise KeyError(name)
 
     def place(self, address):
-        """Say where an address is: in which function, or just the address."""
+        """Say where an address is: in which function, or just the address.
+
+        Where a kernel that moves (KASLR) is, only its panic tells: "Kernel Offset".
+        """
         found = None
+        if self.has("RANDOMIZE_BASE"):
+            return f"{address:#x}"
         for line in (self.folder / "System.map").read_text().splitlines():
             start, kind, symbol = line.split()
             start = int(start, 16)
@@ -147,6 +162,11 @@ class Kernel:
         """Tell whether its configuration has an option, like "KASAN", set to y or m."""
         lines = (self.folder / "config").read_text().splitlines()
         return f"CONFIG_{option}=y" in lines or f"CONFIG_{option}=m" in lines
+
+    def modular(self, drivers):
+        """Return those drivers, given as module names by option, that it has as modules."""
+        lines = (self.folder / "config").read_text().splitlines()
+        return [name for option, name in drivers.items() if f"CONFIG_{option}=m" in lines]
 
 
 def run(*command, **environment):
@@ -237,6 +257,7 @@ def initramfs(kernels):
         archive.file(f"images/{kernel.flavour}/bzImage", kernel.image)
         if kernel.modules:
             archive.tree(f"lib/modules/{kernel.release}", kernel.modules)
+            archive.file(f"lib/modules/{kernel.release}/config", kernel.folder / "config")
     data = archive.data()
     path = paths.LAB / ("initramfs-" + "+".join(k.flavour for k in kernels) + ".cpio")
     if not path.exists() or path.read_bytes() != data:

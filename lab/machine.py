@@ -49,6 +49,10 @@ COMMAND_LINE_KASAN = "kho_scratch=64M,64M,640M"
 # Without five-level page tables: an interrupt while identify_cpu() has the CPU's features cleared
 # makes KASAN take every address for a wild one (Linux 7.3.4, before any code of ours runs).
 CPU = "max,la57=off"
+# What a machine needs before anything else can be loaded: its devices' own drivers, which are
+# there before vfio-pci and must leave preserved devices alone; and what systemd's disk needs.
+NATIVE = {"BLK_DEV_NVME": "nvme", "IGB": "igb"}
+DISK = {"VIRTIO_BLK": "virtio_blk", "EXT4_FS": "ext4"}
 PATIENCE = 60
 # How many times as long everything may take with a kernel for debugging, or with systemd.
 SLOWNESS = 4
@@ -248,9 +252,10 @@ class Machine:
     scalable mode, first_stage with first-stage page tables only; device_iotlb lets it take part in
     ATS. marks has times of the host: of the order to jump ("freeze"), of the previous kernel's last
     word ("jump"), of the present kernel's first word ("kernel") and of its agent's ("ready"), and
-    of QEMU's start ("start"). slow tells whether a kernel is one for debugging, which takes many
-    times as long. system is for a machine with a Debian root file system and systemd
-    (lab/system.py), whose agent is a service. patience is how many seconds anything may take.
+    of QEMU's start ("start"). slow tells whether a kernel is one for debugging, or as distributions
+    configure it, which takes several times as long. system is for a machine with a Debian root
+    file system and systemd (lab/system.py), whose agent is a service. patience is how many seconds
+    anything may take.
     """
 
     def __init__(self, name, kernel="lab-a", next_kernel=None, *, topology=STANDARD, append="",
@@ -268,12 +273,17 @@ class Machine:
         if system and unfit:
             raise ImageError(f"{unfit[0]} is built without kernel/config/system.config")
         self._topology = topology
-        self.slow = any(kernel.has("KASAN") for kernel in self._kernels)
-        self._append = " ".join([COMMAND_LINE_KASAN] * self.slow + [append]
+        debug = any(kernel.has("KASAN") for kernel in self._kernels)
+        whole = any(kernel.has("NUMA") for kernel in self._kernels)
+        self.slow = debug or whole
+        drivers = {**NATIVE, **(DISK if system else {})}
+        modules = (*dict.fromkeys(name for k in self._kernels for name in k.modular(drivers)),
+                   *modules)
+        self._append = " ".join([COMMAND_LINE_KASAN] * debug + [append]
                                 + [f"lab.modules={','.join(modules)}"] * bool(modules)
                                 + [WORDS] * system)
         self._patience = patience * (SLOWNESS if self.slow or system else 1)
-        self._memory = memory or ("2G" if self.slow else "1G")
+        self._memory = memory or ("4G" if whole else "2G" if debug else "1G")
         self._smp = smp
         self._iommu = ",".join(["intel-iommu,intremap=on"]
                                + ["x-scalable-mode=on"] * (scalable or first_stage)
@@ -538,6 +548,11 @@ class Machine:
     def config(self, bdf):
         """Return a device's config space as the machine's kernel reads it."""
         return bytes.fromhex(self.sh(f"xxd -p /sys/bus/pci/devices/{bdf}/config").replace("\n", ""))
+
+    def symbol(self, name):
+        """Return the address of a function or variable, wherever the kernel has put itself."""
+        there = int(self.sh("grep -m1 ' _stext$' /proc/kallsyms").split()[0], 16)
+        return self.kernel.symbol(name) - self.kernel.symbol("_stext") + there
 
     def driver(self, bdf):
         """Return the name of the driver that has a device, or None."""

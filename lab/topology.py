@@ -11,6 +11,7 @@ it: ask Machine.bdf(name).
 
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 FIRST_PORT_SLOT = 0x10
 DRIVE_SIZE = 64 << 20
@@ -18,16 +19,22 @@ DRIVE_SIZE = 64 << 20
 
 @dataclass(frozen=True)
 class Nvme:
-    """An NVMe drive; with iops, one that reads no more than that many times a second."""
+    """An NVMe drive; with iops, one that reads no more than that many times a second.
+
+    What is on it at first is the content of a file, and zeroes.
+    """
 
     name: str
     iops: int = 0
     size: int = DRIVE_SIZE
+    content: Path = None
 
     def arguments(self, bus, run):
         """Return QEMU's arguments for the drive below a bus."""
         image = run.folder / f"{self.name}.img"
         with open(image, "wb") as file:
+            if self.content:
+                file.write(self.content.read_bytes())
             file.truncate(self.size)
         drive = f"if=none,id=drive-{self.name},file={image},format=raw,cache=unsafe"
         if self.iops:

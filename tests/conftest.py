@@ -2,6 +2,7 @@
 """What all tests in the lab share."""
 
 import itertools
+import re
 import sys
 from pathlib import Path
 
@@ -17,11 +18,13 @@ NVME_MEMORY = 8 << 20
 IGB_MEMORY = 4 << 20
 
 
-# The kernels of an update, outgoing and incoming: VFIO as modules, built in, and debugged.
+# The kernels of an update, outgoing and incoming: VFIO as modules, built in, debugged, and all as
+# Debian has it.
 KERNELS = {
     "modules": ("lab-a", "lab-b"),
     "builtin": ("builtin", "builtin"),
     "debug": ("debug", "debug"),
+    "distro": ("distro", "distro"),
 }
 
 
@@ -44,6 +47,7 @@ def pytest_configure(config):
     """Declare the marks."""
     config.addinivalue_line("markers", "core(kernels...): runs on these kernels, too, or on all "
                             "if none is named; see --kernels")
+    config.addinivalue_line("markers", "only(kernels...): runs on these kernels, and no others")
     config.addinivalue_line("markers", "thorough: runs with --kernels only, as make test-all does")
     config.addinivalue_line("markers", "cut(pairs...): runs on these pairs of kernels and modes of "
                             "VT-d; with --kernels in each mode")
@@ -61,7 +65,10 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize(("kernels", "mode"), list(cut))
         return
     core = metafunc.definition.get_closest_marker("core")
-    if wanted:
+    only = metafunc.definition.get_closest_marker("only")
+    if only:
+        chosen = [name for name in only.args if wanted in (None, "all", name)]
+    elif wanted:
         chosen = KERNELS if wanted == "all" else [wanted]
     elif core:
         chosen = ["modules", *core.args] if core.args else KERNELS
@@ -71,12 +78,12 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what is thorough; begin with the slow kernel, so that no processor waits."""
+    """Leave out what is thorough; begin with the slow kernels, so that no processor waits."""
     if not config.getoption("kernels"):
         thorough = [item for item in items if item.get_closest_marker("thorough")]
         config.hook.pytest_deselected(items=thorough)
         items[:] = [item for item in items if item not in thorough]
-    items.sort(key=lambda item: "debug" not in item.nodeid)
+    items.sort(key=lambda item: not re.search("debug|distro", item.nodeid))
 
 
 @pytest.fixture

@@ -167,7 +167,7 @@ def test_crash(start, when, scalable):
     see_apart(before, area)
     page = physical(before["igb0"], address)
     content = m.memory(page, PAGE)
-    release, banner = m.kernel.release, m.kernel.symbol("linux_banner")
+    release, banner = m.kernel.release, m.symbol("linux_banner")
     m.crash()
     m.mark("saving")
     see_dump(m, release, banner, page, content)

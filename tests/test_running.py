@@ -15,7 +15,8 @@ ALL = ("nvme0", "igb0", "nvme1", "igb1")
 BOTH = ("nvme0", "igb0")
 
 
-@pytest.mark.cut(("modules", "scalable"), ("builtin", "scalable"), ("debug", "legacy"))
+@pytest.mark.cut(("modules", "scalable"), ("builtin", "scalable"), ("debug", "legacy"),
+                 ("distro", "scalable"))
 def test_update(start, mode):
     """The goal: NVMe and igb, below a root port and a switch, never stop; nothing is lost."""
     m = start(**MODES[mode])
@@ -103,7 +104,7 @@ def test_handover_under_load(start):
 @pytest.mark.thorough
 def test_memory_pressure(start, kernels):
     """The incoming kernel has no memory to spare: neither it nor the devices see a wrong byte."""
-    m = start(topology=PAIR, memory=None if kernels == "debug" else "640M")
+    m = start(topology=PAIR, memory={"debug": None, "distro": "2G"}.get(kernels, "640M"))
     # A slow kernel takes minutes to fill its memory; the drive's queue has to last that long
     owner, press = Running(m, rate=4 if m.slow else None), m.worker("press")
     owner.open(*BOTH)

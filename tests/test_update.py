@@ -18,7 +18,7 @@ def config_of(owner, device):
     return owner.worker.config(f"D{device}", 256)
 
 
-@pytest.mark.core("builtin")
+@pytest.mark.core("builtin", "distro")
 def test_update(standard):
     """The main job: NVMe and igb, below a root port and a switch, cross with their state."""
     m = standard
@@ -321,7 +321,7 @@ def test_late_processor(small):
     m.kexec()
     m.kexec_load()
     with m.debugger() as debugger, ThreadPoolExecutor() as pool:
-        stop = m.kernel.symbol("stop_this_cpu")
+        stop = m.symbol("stop_this_cpu")
         halt = re.search(rb"\xf4[\xe9\xeb]", debugger.read(stop, 0x200))
         late = pool.submit(debugger.hold_up, stop + halt.start(), 0.1)
         m.kexec_go()

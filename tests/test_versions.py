@@ -19,7 +19,8 @@ BLOCK = 512
 # Beyond it each version sets up for itself what is not the user's: 7.3 unmasks more errors.
 CONFIG = 256
 # Of each kind of kernels that of Linux 7.2, which has no kernel for debugging.
-OLD = {"modules": "7.2-lab-a", "builtin": "7.2-builtin", "debug": "7.2-lab-a"}
+OLD = {"modules": "7.2-lab-a", "builtin": "7.2-builtin", "debug": "7.2-lab-a",
+       "distro": "7.2-lab-a"}
 
 
 def between(kernels, outgoing="7.2"):
