@@ -31,13 +31,14 @@
  *   enumeration
  *     iommu_liveupdate_incoming_device()    keep the device's entry
  *     iommu_liveupdate_setup_group()        the group starts in its old domain
+ *   before drivers are initialized
  *     iommu_liveupdate_check_devices()      every running device has an owner
  *   retrieve() of the iommufd, bind of its devices
  *     iommu_liveupdate_restored_domain()    validate and take the page table
  *     iommu_liveupdate_claim()              iommufd owns the group's DMA
  *   attach to another domain
  *     iommu_liveupdate_leave_domain()       the entry is out of the lists
- *   finish()
+ *   finish() of the last file, and no device uses a restored page table
  *     iommu_flb_finish()                    what was given up is freed
  *
  * The lists live in a LUO file-lifecycle-bound object (FLB), which is here.
@@ -114,7 +115,8 @@ static int iommu_array_grow(struct iommu_array_ser *array, size_t size)
 }
 
 /* An entry that is not in use, which is all zeroes, or room for one at the end */
-int iommu_array_add(struct iommu_array_ser *array, size_t size, u32 *index)
+int iommu_liveupdate_array_add(struct iommu_array_ser *array, size_t size,
+			       u32 *index)
 {
 	const void *entry = iommu_array(array);
 
@@ -126,8 +128,8 @@ int iommu_array_add(struct iommu_array_ser *array, size_t size, u32 *index)
 	return iommu_array_grow(array, size);
 }
 
-struct iommu_dev_ser *iommu_ser_find_device(const struct iommu_ser *ser,
-					    u32 segment, u16 bdf)
+struct iommu_dev_ser *
+iommu_liveupdate_find_device(const struct iommu_ser *ser, u32 segment, u16 bdf)
 {
 	for (u32 i = 0; i < ser->devices.count; i++) {
 		struct iommu_dev_ser *entry = iommu_ser_device(ser, i);
@@ -140,7 +142,8 @@ struct iommu_dev_ser *iommu_ser_find_device(const struct iommu_ser *ser,
 	return NULL;
 }
 
-struct iommu_unit_ser *iommu_ser_find_unit(const struct iommu_ser *ser, u64 id)
+struct iommu_unit_ser *
+iommu_liveupdate_find_unit(const struct iommu_ser *ser, u64 id)
 {
 	for (u32 i = 0; i < ser->units.count; i++) {
 		struct iommu_unit_ser *unit = iommu_ser_unit(ser, i);

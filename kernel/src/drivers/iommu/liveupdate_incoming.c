@@ -11,10 +11,10 @@
  * update owns its DMA, which keeps all others from claiming it, until iommufd
  * claims the group for the iommufd that was preserved with it.
  *
- * The list of incoming devices tells which page tables the hardware uses. An entry leaves it when the device's group leaves the restored domain,
- * when the device is removed, and when it turns out that it is not there, and the
- * IOMMU's driver has made sure then that the hardware does not use the page table
- * for it.
+ * The list of incoming devices tells which page tables the hardware uses. An entry
+ * leaves it when the device's group leaves the restored domain, when the device is
+ * removed, and when it turns out that it is not there; by then the IOMMU's driver
+ * has made sure that the hardware does not use the page table for it.
  */
 
 #define pr_fmt(fmt) "iommu: live update: " fmt
@@ -75,7 +75,7 @@ iommu_liveupdate_incoming_unit(u64 id, const struct iommu_liveupdate_ops *ops,
 	if (!ser)
 		return NULL;
 
-	found = iommu_ser_find_unit(ser, id);
+	found = iommu_liveupdate_find_unit(ser, id);
 	if (found) {
 		*unit = found - iommu_liveupdate_lists.units;
 		iommu_liveupdate_driver = ops;
@@ -117,8 +117,8 @@ bool iommu_liveupdate_incoming_device(struct device *dev,
 	if (!ser)
 		return false;
 
-	found = iommu_ser_find_device(ser, pci_domain_nr(pdev->bus),
-				      pci_dev_id(pdev));
+	found = iommu_liveupdate_find_device(ser, pci_domain_nr(pdev->bus),
+					     pci_dev_id(pdev));
 	if (found)
 		*entry = *found;
 	iommu_liveupdate_put_incoming();
@@ -205,8 +205,9 @@ static void iommu_liveupdate_end_entry(struct device *dev,
 	if (dev_is_pci(dev)) {
 		guard(mutex)(&iommu_liveupdate_lock);
 		pdev = to_pci_dev(dev);
-		entry = iommu_ser_find_device(ser, pci_domain_nr(pdev->bus),
-					      pci_dev_id(pdev));
+		entry = iommu_liveupdate_find_device(ser,
+						     pci_domain_nr(pdev->bus),
+						     pci_dev_id(pdev));
 		if (entry)
 			fn(ser, entry, pdev);
 		let_go = iommu_liveupdate_let_go(ser);

@@ -21,10 +21,12 @@ extern struct iommu_ser *iommu_liveupdate_outgoing;
 extern struct iommu_lists iommu_liveupdate_lists;
 extern struct liveupdate_flb iommu_liveupdate_flb;
 
-int iommu_array_add(struct iommu_array_ser *array, size_t size, u32 *index);
-struct iommu_dev_ser *iommu_ser_find_device(const struct iommu_ser *ser,
-					    u32 segment, u16 bdf);
-struct iommu_unit_ser *iommu_ser_find_unit(const struct iommu_ser *ser, u64 id);
+int iommu_liveupdate_array_add(struct iommu_array_ser *array, size_t size,
+			       u32 *index);
+struct iommu_dev_ser *
+iommu_liveupdate_find_device(const struct iommu_ser *ser, u32 segment, u16 bdf);
+struct iommu_unit_ser *
+iommu_liveupdate_find_unit(const struct iommu_ser *ser, u64 id);
 
 static inline void *iommu_array(const struct iommu_array_ser *array)
 {

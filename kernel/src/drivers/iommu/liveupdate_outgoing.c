@@ -72,8 +72,9 @@ static int iommu_liveupdate_add_domain(struct iommu_ser *ser,
 	struct iommu_domain_ser *entry;
 	int ret;
 
-	ret = iommu_array_add(&ser->domains, sizeof(struct iommu_domain_ser),
-			      &lu->index);
+	ret = iommu_liveupdate_array_add(&ser->domains,
+					 sizeof(struct iommu_domain_ser),
+					 &lu->index);
 	if (ret)
 		return ret;
 
@@ -386,14 +387,14 @@ static int iommu_liveupdate_get_unit(struct iommu_ser *ser,
 	int ret;
 
 	ops->device_unit(dev, &template);
-	unit = iommu_ser_find_unit(ser, template.id);
+	unit = iommu_liveupdate_find_unit(ser, template.id);
 	if (unit) {
 		unit->devices++;
 		*index = unit - iommu_ser_unit(ser, 0);
 		return 0;
 	}
 
-	ret = iommu_array_add(&ser->units, sizeof(template), index);
+	ret = iommu_liveupdate_array_add(&ser->units, sizeof(template), index);
 	if (ret)
 		return ret;
 
@@ -429,8 +430,8 @@ static int iommu_liveupdate_add_device(struct iommu_ser *ser,
 	u32 index, unit;
 	int ret;
 
-	ret = iommu_array_add(&ser->devices, sizeof(struct iommu_dev_ser),
-			      &index);
+	ret = iommu_liveupdate_array_add(&ser->devices,
+					 sizeof(struct iommu_dev_ser), &index);
 	if (ret)
 		return ret;
 
@@ -463,8 +464,8 @@ static void iommu_liveupdate_remove_device(struct iommu_ser *ser,
 	struct pci_dev *pdev = to_pci_dev(dev);
 	struct iommu_dev_ser *entry;
 
-	entry = iommu_ser_find_device(ser, pci_domain_nr(pdev->bus),
-				      pci_dev_id(pdev));
+	entry = iommu_liveupdate_find_device(ser, pci_domain_nr(pdev->bus),
+					     pci_dev_id(pdev));
 	if (!entry)
 		return;
 
@@ -597,7 +598,7 @@ const struct iommu_unit_ser *iommu_liveupdate_outgoing_unit(u64 id)
 	if (!iommu_liveupdate_outgoing)
 		return NULL;
 
-	return iommu_ser_find_unit(iommu_liveupdate_outgoing, id);
+	return iommu_liveupdate_find_unit(iommu_liveupdate_outgoing, id);
 }
 
 /**

@@ -14,7 +14,7 @@
  *                                       the list
  *   pci_device_shutdown() of each device, before the bridges above it
  *     pci_liveupdate_shutdown()         at a kexec bus mastering stays on for running
- *                                       devices of the list and for their bridges;
+ *                                       devices of the list and all bridges of it;
  *                                       at any other end all of them are stopped
  *
  * Incoming kernel::
@@ -48,7 +48,7 @@
  *
  * - liveupdate_check.c lists the devices that are refused.
  * - That a device is still the one that was preserved is told by its vendor and
- *   device IDs.
+ *   device IDs, and by the bridge above it, which must have come in, too.
  *
  * The ``liveupdate`` attributes in sysfs show the state of each device, see
  * Documentation/ABI/testing/sysfs-bus-pci-liveupdate.

@@ -20,8 +20,9 @@
  *
  * What fails in the steps of luo_freeze_begin() costs nobody anything: users get
  * their access back, and find everything as it was. All refusals of a step are
- * logged, not only the first: an operator has to know each owner to talk to. Files depend on each other, across sessions too: a page table may map
- * the BAR of another owner's device. So a step is done for all before the next.
+ * logged, not only the first: an operator has to know each owner to talk to. Files
+ * depend on each other, across sessions too: a page table may map the BAR of another
+ * owner's device. So a step is done for all before the next.
  *
  * The gate: every use of a session (preserve, retrieve, finish, and closing it)
  * is a pass on the gate's list, with the task that it belongs to. A use takes as
