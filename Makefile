@@ -53,6 +53,9 @@ tree: setup
 hooks: setup
 	@$(BENEATH) kernel/tree hooks
 
+series: setup
+	@$(BENEATH) kernel/series
+
 try:
 	@$(BENEATH) kernel/tree try "$(LINUX_SRC)"
 
