@@ -466,19 +466,17 @@ static int carry_out(struct plan *plan)
 		complain("nothing was done; --force goes on in spite of this");
 		return ret;
 	}
+	/* systemd does this, too, but then everything is stopped */
+	if (!plan->dry && !sync_disks(plan->force) && !plan->force) {
+		complain("nothing was done; --force goes on in spite of this");
+		return EXIT_REFUSED;
+	}
 	ret = plan->dry ? try_files(plan) : load_files(plan);
 	if (ret)
 		return ret;
 	if (plan->dry) {
 		show_plan(plan, false);
 		return EXIT_OK;
-	}
-	/* systemd does this, too, but then everything is stopped */
-	if (!sync_disks() && !plan->force) {
-		complain(
-			"nothing was stopped, and the next kernel stays loaded; --force goes on "
-			"in spite of this");
-		return EXIT_REFUSED;
 	}
 	return plan->systemd ? jump_by_systemd() : jump();
 }

@@ -18,24 +18,27 @@
 
 /* Seconds until the user is told that it takes long */
 #define SOON 5
-/* Seconds that a disk may take for a request: as long as the drivers for NVMe and SCSI give it */
-#define PATIENCE 30
+/* Seconds that a disk may take for a request: NVMe's and SCSI's drivers reset it after 30 */
+#define PATIENCE 60
+/* For how many times as long no disk may have anything to write */
+#define IDLE 2
 /* How often in a second to look whether sync() has ended */
 #define LOOKS 50
 
 /* Fields of /sys/block/NAME/stat, see the kernel's Documentation/block/stat.rst */
 enum {
-	STAT_READS = 0,
 	STAT_WRITES = 4,
-	STAT_IN_FLIGHT = 8,
 	STAT_DISCARDS = 11,
 	STAT_FLUSHES = 15,
 	STAT_COUNT = 17,
 };
 
+/* The second field of /sys/block/NAME/inflight, see Documentation/ABI/stable/sysfs-block */
+enum { INFLIGHT_READS, INFLIGHT_WRITES, INFLIGHT_COUNT };
+
 /**
- * struct disks - disks that have requests in flight
- * @before: "NAME DONE " for each, with the number of its completed requests; at the
+ * struct disks - disks that have writes in flight
+ * @before: "NAME DONE " for each, with the number of its completed writes; at the
  *	    beginning of an interval, which they may not all fit in
  * @now: the same at its end
  * @silent: names of those that are in both, and so have answered nothing in between
@@ -52,22 +55,31 @@ static void append(char *text, size_t size, const char *more)
 		strcpy(text + n, more);
 }
 
+static bool read_numbers(const char *disk, const char *file,
+			 unsigned long long *numbers, size_t count)
+{
+	char path[300], text[512], *end = text;
+
+	snprintf(path, sizeof(path), "sys/block/%s/%s", disk, file);
+	if (file_read(path, text, sizeof(text)))
+		return false;
+	for (size_t i = 0; i < count; i++)
+		numbers[i] = strtoull(end, &end, 10);
+	return true;
+}
+
 static int look_at_disk(const char *name, void *data)
 {
-	unsigned long long stat[STAT_COUNT] = {};
+	unsigned long long stat[STAT_COUNT], inflight[INFLIGHT_COUNT];
 	struct disks *disks = data;
-	char path[300], line[300], text[512], *end = text;
+	char line[300];
 
-	snprintf(path, sizeof(path), "sys/block/%s/stat", name);
-	if (file_read(path, text, sizeof(text)))
-		return 0;
-	for (size_t i = 0; i < STAT_COUNT; i++)
-		stat[i] = strtoull(end, &end, 10);
-	if (!stat[STAT_IN_FLIGHT])
+	if (!read_numbers(name, "inflight", inflight, INFLIGHT_COUNT) ||
+	    !inflight[INFLIGHT_WRITES] ||
+	    !read_numbers(name, "stat", stat, STAT_COUNT))
 		return 0;
 	snprintf(line, sizeof(line), " %s %llu ", name,
-		 stat[STAT_READS] + stat[STAT_WRITES] + stat[STAT_DISCARDS] +
-			 stat[STAT_FLUSHES]);
+		 stat[STAT_WRITES] + stat[STAT_DISCARDS] + stat[STAT_FLUSHES]);
 	append(disks->now, sizeof(disks->now), line);
 	if (strstr(disks->before, line)) {
 		append(disks->silent, sizeof(disks->silent), " ");
@@ -84,30 +96,36 @@ static void look_at_disks(struct disks *disks)
 	file_walk("sys/block", look_at_disk, disks);
 }
 
-/* Returns whether it has ended, after at most so many seconds. */
-static bool has_ended(pid_t child, int seconds)
+/* Whether the child has ended, after at most so many seconds; and well, or it was killed. */
+static bool has_ended(pid_t child, int seconds, bool *well)
 {
 	static const struct timespec moment = { .tv_nsec = 1000000000 / LOOKS };
+	int status = 0;
 
 	for (int i = 0; i < seconds * LOOKS; i++) {
-		if (waitpid(child, NULL, WNOHANG))
+		if (waitpid(child, &status, WNOHANG)) {
+			*well = WIFEXITED(status);
 			return true;
+		}
 		nanosleep(&moment, NULL);
 	}
 	return false;
 }
 
 /* A disk that works makes us wait however slow it is, as sync() itself does. */
-static bool wait_for_disks(pid_t child)
+static bool wait_for_disks(pid_t child, bool force)
 {
 	struct disks disks = {};
+	bool well = true;
+	int idle = 0;
 
-	if (has_ended(child, SOON))
-		return true;
+	if (has_ended(child, SOON, &well))
+		return well;
 	complain(
-		"file systems are being written, which takes long; nothing was stopped");
+		"file systems are being written, which takes long; nothing was done so far, "
+		"and Ctrl-C ends it");
 	look_at_disks(&disks);
-	while (!has_ended(child, PATIENCE)) {
+	while (!has_ended(child, PATIENCE, &well)) {
 		look_at_disks(&disks);
 		if (disks.silent[0]) {
 			complain(
@@ -116,32 +134,46 @@ static bool wait_for_disks(pid_t child)
 				PATIENCE, disks.silent);
 			return false;
 		}
+		idle = disks.now[0] ? 0 : idle + 1;
+		if (idle == IDLE) {
+			complain(
+				"file systems cannot be written: for %d s no disk had anything "
+				"to write; it may be one over the network, or one that is "
+				"suspended",
+				IDLE * PATIENCE);
+			return false;
+		}
+		if (force)
+			return false;
 	}
-	return true;
+	return well;
 }
 
 /**
  * sync_disks() - write all file systems to their disks
+ * @force: wait for a minute at most, since what cannot be written is lost then
  *
  * Says so on stderr when a disk does not answer, or takes long.
  *
- * Return: true when all is written, false when a disk does not answer
+ * Return: true when all is written, false when it is not
  */
-bool sync_disks(void)
+bool sync_disks(bool force)
 {
 	pid_t child = fork();
 
 	if (child < 0) {
-		sync();
-		return true;
+		complain(
+			"file systems are not written: no process can be made for it");
+		return false;
 	}
 	if (!child) {
-		/* Else who reads our output to its end would wait for the disk, too */
+		/* It may hang: no file, and no file system, is in use because of it */
 		close_range(0, ~0U, 0);
-		sync();
+		if (!chdir("/"))
+			sync();
 		_exit(0);
 	}
-	if (wait_for_disks(child))
+	if (wait_for_disks(child, force))
 		return true;
 	/* It ends when the disk answers, or never. */
 	kill(child, SIGKILL);

@@ -179,7 +179,7 @@ bool kho_explain_off(char *buf, size_t size);
 
 /* --- sync.c --- */
 
-bool sync_disks(void);
+bool sync_disks(bool force);
 
 /* --- log.c: the kernel's log --- */
 
