@@ -320,8 +320,8 @@ def test_late_processor(small):
     # From the second kexec on the next kernel is copied over this one.
     m.kexec()
     m.kexec_load()
+    stop = m.symbol("stop_this_cpu")
     with m.debugger() as debugger, ThreadPoolExecutor() as pool:
-        stop = m.symbol("stop_this_cpu")
         halt = re.search(rb"\xf4[\xe9\xeb]", debugger.read(stop, 0x200))
         late = pool.submit(debugger.hold_up, stop + halt.start(), 0.1)
         m.kexec_go()
