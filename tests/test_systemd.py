@@ -211,7 +211,7 @@ def silence(m):
     """Let a file system's disk answer no more, which the tool sees before anything is stopped."""
     m.throttle_writes("data", 1)
     m.sh(f"dd if=/dev/zero of={DATA}/file bs=64k count=10 2>&1")
-    m.sh(f"! {tool_kexec(m)} 2>/tmp/said; grep 'no answer from vdb' /tmp/said")
+    m.sh(f"! {tool_kexec(m)} 2>/tmp/said && grep 'no answer from vdb' /tmp/said")
     assert m.sh(f"systemctl is-active {SERVICE}") == "active"
 
 

@@ -30,7 +30,7 @@ INITRD = "/sys/firmware/initrd"
 USER = "somebody"
 # Seconds that the tool gives a disk for its answer, see tool/sync.c, and what it has to write
 PATIENCE = 60
-REQUEST, REQUESTS = 4096, 80
+REQUEST, REQUESTS = 4096, 160
 # Of the library, where it keeps what a set is made of
 MANIFEST_TOKEN = 0x4d414e4946455354
 
@@ -678,13 +678,13 @@ def test_install(tmp_path):
 
 # --- in a machine -------------------------------------------------------------------------------
 
-def run(m, *arguments, user=None):
+def run(m, *arguments, user=None, timeout=None):
     """Run the tool in a machine."""
     command = f"vfio-liveupdate {' '.join(map(str, arguments))}"
     if user:
         m.sh(f"grep -q ^{user}: /etc/passwd || echo {user}:x:1000:1000::/:/bin/sh >>/etc/passwd")
         command = f"su {user} -c '{command}'"
-    code = int(m.sh(f"{command} >/tmp/out 2>/tmp/err; echo $?"))
+    code = int(m.sh(f"{command} >/tmp/out 2>/tmp/err; echo $?", timeout=timeout))
     return Said(code, m.sh("cat /tmp/out"), m.sh("cat /tmp/err"))
 
 
@@ -931,7 +931,7 @@ def test_disk_that_does_not_answer(start):
     m.throttle_writes("data", 1)
     m.sh(f"dd if=/dev/zero of=/mnt/file bs={REQUEST} count={REQUESTS} 2>&1")
     command = kexec(m.next_kernel, "-r")
-    said = run(m, *command)
+    said = run(m, *command, timeout=4 * PATIENCE)
     assert said.code == REFUSED and "nothing was done; --force" in said.err and not loaded(m)
     assert f"in {PATIENCE} s there was no answer from vda\n" in said.err
     m.throttle_writes("data", REQUEST)
