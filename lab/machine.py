@@ -577,13 +577,16 @@ class Machine:
 
     def throttle(self, name, iops):
         """Let a drive read no more than that many times a second; 0: as often as it can."""
-        limits = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_wr"), 0)
-        self._monitor.ask("block_set_io_throttle", device=f"drive-{name}", iops_rd=iops, **limits)
+        self._throttle(name, iops_rd=iops)
 
     def throttle_writes(self, name, rate):
         """Let a drive write no more than that many bytes a second; with 1 it answers no more."""
-        limits = dict.fromkeys(("bps", "bps_rd", "iops", "iops_rd", "iops_wr"), 0)
-        self._monitor.ask("block_set_io_throttle", device=f"drive-{name}", bps_wr=rate, **limits)
+        self._throttle(name, bps_wr=rate)
+
+    def _throttle(self, name, **limit):
+        """Set one of a drive's limits, and take the others away."""
+        limits = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0)
+        self._monitor.ask("block_set_io_throttle", device=f"drive-{name}", **{**limits, **limit})
 
     # --- looking at it ---
 
