@@ -62,3 +62,21 @@ private_state()
 	done >"$dir/sources.list"
 	private_apt "${dir##*/}" -q update -o APT::Update::Error-Mode=any
 }
+
+# private_debian SUITE TARBALL OPTION...: a Debian system of its own, made by
+# mmdebstrap with these options.  The folder $WORK takes apt's settings; packages stay
+# in the cache from one to the next, by the hooks, see mmdebstrap(1).
+private_debian()
+{
+	local suite=$1 tarball=$2 packages=$CACHE/packages uri
+
+	uri=$(mirror)
+	[ -f "$KEYRING" ] || die "$KEYRING is missing: apt-get install debian-archive-keyring"
+	apt_settings >"$WORK/apt.conf"
+	mkdir -p "$packages"
+	mmdebstrap --aptopt="$WORK/apt.conf" --skip=download/empty --skip=essential/unlink \
+		--setup-hook="mkdir -p \"\$1\"/var/cache/apt/archives" \
+		--setup-hook="sync-in '$packages' /var/cache/apt/archives" \
+		--customize-hook="sync-out /var/cache/apt/archives '$packages'" \
+		"${@:3}" "$suite" "$tarball" "deb [signed-by=$KEYRING] $uri $suite main"
+}
