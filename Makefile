@@ -31,7 +31,7 @@ help:
 	@echo '  make soak      UPDATES=$(UPDATES) in a row in one machine, with exact accounts (KERNELS=modules, debug...)'
 	@echo '  make shell     a lab machine to play in'
 	@echo '  make tool      the command-line tool, build/tool/vfio-liveupdate'
-	@echo '  make deb       Debian packages of the library and the tool, build/deb'
+	@echo '  make deb       Debian packages of the library, the tool and a kernel, build/deb'
 	@echo '  make check     style, static analysis, documentation of the code'
 	@echo '  make kernel    build kernels (BASE=$(BASE), FLAVOURS="$(FLAVOURS)")'
 	@echo '  make tree      the Linux tree with our work laid into it, build/linux-$(BASE)'
@@ -74,9 +74,10 @@ guest:
 tool: setup
 	@$(PYTHON) -c 'from lab.image import tool_program; print(tool_program())'
 
-# Debian packages of the library and the tool.
+# Debian packages of the library and the tool, and of a kernel as Debian configures it.
 deb: setup
 	@BUILD=$(BUILD) packaging/deb
+	@BUILD=$(BUILD) kernel/build --deb distro
 
 # The root file system of machines that run systemd.
 rootfs: setup

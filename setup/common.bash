@@ -44,6 +44,14 @@ usage()
 	sed -n '/^# SPDX/d; 2,/^[^#]/{/^#/!q; s/^# \{0,1\}//p;}' "$0"
 }
 
+# git_version: what tells packages of one commit from those of another, and each from the one
+# before, like +git20261127031500.d833c1e; nothing where there is no git
+git_version()
+{
+	TZ=UTC git -C "$REPO" log -1 --date=format-local:%Y%m%d%H%M%S --format='+git%cd.%h' \
+		2>/dev/null || :
+}
+
 # lock NAME: wait until no other script holds this lock of this checkout
 lock()
 {
