@@ -24,10 +24,9 @@ import threading
 import time
 from dataclasses import dataclass
 
-from . import paths, pci, trace
+from . import paths, pci, system as debian, trace
 from .gdb import Debugger
 from .image import ImageError, Kernel, initramfs
-from .system import WORDS, disk
 from .topology import STANDARD, Run, arguments
 from .wire import Wire
 
@@ -232,9 +231,9 @@ CRASH = "sysrq: Trigger a crash|Kernel panic - not syncing: sysrq triggered cras
 # As small as it can be, so that it fits into the memory that is set aside: what is needed to
 # be a machine of the lab, and nothing that kernels are loaded from.
 CRASH_INITRD = "/tmp/crash.cpio"
-MAKE_CRASH_INITRD = ("cd / && { printf '%s\\n' dev dev/console etc lib mnt proc run sys tmp;"
+MAKE_CRASH_INITRD = ("cd / && {{ printf '%s\\n' dev dev/console etc lib mnt proc run sys tmp;"
                      " find init bin sbin usr -maxdepth 2 ! -name example ! -name 'guest-*'"
-                     " ! -name vfio-liveupdate; } |"
+                     " ! -name vfio-liveupdate; {modules}; }} |"
                      f" cpio -o -H newc >{CRASH_INITRD} 2>/dev/null")
 # One processor, as crash kernels have.
 CRASH_WORDS = "nr_cpus=1 reset_devices"
@@ -254,18 +253,22 @@ class Machine:
     word ("jump"), of the present kernel's first word ("kernel") and of its agent's ("ready"), and
     of QEMU's start ("start"). slow tells whether a kernel is one for debugging, or as distributions
     configure it, which takes several times as long. system is for a machine with a Debian root
-    file system and systemd (lab/system.py), whose agent is a service. patience is how many seconds
-    anything may take.
+    file system and systemd (lab/system.py), whose agent is a service; disk is the path of one that
+    is its own, and bare leaves it to that disk which kernel there is, as in any machine. patience
+    is how many seconds anything may take.
     """
 
     def __init__(self, name, kernel="lab-a", next_kernel=None, *, topology=STANDARD, append="",
                  memory=None, smp=2, scalable=False, first_stage=False, device_iotlb=False,
-                 modules=(), icount=False, system=False, patience=PATIENCE):
+                 modules=(), icount=False, system=False, disk=None, bare=False,
+                 patience=PATIENCE):
         """Describe a machine; nothing runs yet."""
         self.kernel = Kernel.named(kernel)
         self.next_kernel = Kernel.named(next_kernel or ("lab-b" if kernel == "lab-a" else kernel))
         self.folder = paths.RUNS / re.sub(r"[^\w.+-]+", "-", name).strip("-")
         self.system = system
+        self._disk = disk
+        self._bare = bare
         self.marks = {}
         self.wires = {}
         self._kernels = tuple(dict.fromkeys((self.kernel, self.next_kernel)))
@@ -281,7 +284,7 @@ class Machine:
                    *modules)
         self._append = " ".join([COMMAND_LINE_KASAN] * debug + [append]
                                 + [f"lab.modules={','.join(modules)}"] * bool(modules)
-                                + [WORDS] * system)
+                                + [debian.words(disk)] * system)
         self._patience = patience * (SLOWNESS if self.slow or system else 1)
         self._memory = memory or ("4G" if whole else "2G" if debug else "1G")
         self._smp = smp
@@ -385,12 +388,13 @@ class Machine:
             "-display", "none",
             "-M", "q35,kernel-irqchip=split,sata=off,smbus=off", "-accel", accel, "-cpu", CPU,
             "-smp", str(self._smp), "-m", self._memory, "-device", self._iommu,
-            "-kernel", str(self.kernel.image), "-initrd", str(initramfs(self._kernels)),
-            "-append", self.command_line(SHELL if interactive else ""),
             *arguments(self._topology, Run(self.folder, self._wire)),
         ]
+        if not self._bare:
+            command += ["-kernel", str(self.kernel.image), "-initrd", str(initramfs(self._kernels)),
+                        "-append", self.command_line(SHELL if interactive else "")]
         if self.system:
-            command += disk()
+            command += debian.arguments(self._disk, self._bare)
         if self._icount:
             command += ["-icount", "shift=1,sleep=off"]
         if interactive:
@@ -504,7 +508,9 @@ class Machine:
     def crash_load(self, append="", kernel=None):
         """Load the kernel that is to save a dump (the machine's own, unless named)."""
         target = next(k for k in self._kernels if k.flavour == (kernel or self.kernel.flavour))
-        self.sh(f"[ -e {CRASH_INITRD} ] || {{ {MAKE_CRASH_INITRD}; }}")
+        modules = (f"echo lib/modules; find lib/modules/{target.release}"
+                   if target.modular(NATIVE) else ":")
+        self.sh(f"[ -e {CRASH_INITRD} ] || {{ {MAKE_CRASH_INITRD.format(modules=modules)}; }}")
         words = " ".join(word for word in self.command_line(append).split()
                          if not word.startswith(("crashkernel=", "kho_scratch=")))
         self.worker("kexec")("kexec_load_crash", target.guest_image, CRASH_INITRD,

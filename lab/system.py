@@ -5,23 +5,38 @@ import functools
 import subprocess
 
 from . import paths
-from .image import ImageError
+from .image import ImageError, run
 
-# Where the machine sees the disk, for lab/init; and no colours in the console's log.
-WORDS = "lab.root=/dev/vda TERM=dumb"
+# No colours in the console's log.
+PLAIN = "TERM=dumb"
 
 
 @functools.lru_cache(maxsize=None)
-def image():
-    """Make the file system's image if need be and return its path."""
-    made = subprocess.run([paths.ROOT / "setup" / "rootfs"], stdout=subprocess.PIPE, text=True,
-                          check=False)
+def image(*options):
+    """Make the file system's image if need be, or the disk's ("--disk"), and return its path."""
+    made = subprocess.run([paths.ROOT / "setup" / "rootfs", *options], stdout=subprocess.PIPE,
+                          text=True, check=False)
     if made.returncode:
         raise ImageError("there is no root file system with systemd: setup/rootfs failed")
     return made.stdout.strip()
 
 
-def disk():
-    """Return QEMU's arguments for the disk; what a machine writes to it is its own."""
-    return ["-drive", f"if=none,id=system,file={image()},format=raw,snapshot=on",
-            "-device", "virtio-blk-pci,drive=system,disable-legacy=on"]
+def own_disk(path):
+    """Make a disk with Debian that is a machine's own; returns its path."""
+    run("cp", "--sparse=always", image("--disk"), path)
+    return path
+
+
+def words(disk):
+    """Return what lab/init needs on the kernel's command line, to find the root file system."""
+    return f"lab.root=/dev/vda{1 if disk else ''} {PLAIN}"
+
+
+def arguments(disk, boot=False):
+    """Return QEMU's arguments for a machine's own disk, or for the lab's, on which nothing stays.
+
+    boot: firmware takes the kernel from it.
+    """
+    where = f"file={disk},cache=unsafe" if disk else f"file={image()},snapshot=on"
+    return ["-drive", f"if=none,id=system,{where},format=raw",
+            "-device", "virtio-blk-pci,drive=system,disable-legacy=on" + ",bootindex=0" * boot]

@@ -46,16 +46,19 @@ class Nvme:
 
 @dataclass(frozen=True)
 class Disk:
-    """A disk for the machine's own use, with an ext4 file system on it."""
+    """A disk for the machine's own use, with an ext4 file system, and a folder's content in it."""
 
     name: str
+    content: Path = None
 
     def arguments(self, bus, run):
         """Return QEMU's arguments for the disk below a bus."""
         image = run.folder / f"{self.name}.img"
         # Not lazy: else the kernel goes on to write when the file system is mounted.
         subprocess.run(["/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-E",
-                        "lazy_itable_init=0,lazy_journal_init=0", image, f"{DRIVE_SIZE >> 20}M"],
+                        "lazy_itable_init=0,lazy_journal_init=0",
+                        *(["-d", self.content] if self.content else []),
+                        image, f"{DRIVE_SIZE >> 20}M"],
                        check=True, stdout=subprocess.DEVNULL)
         return ["-drive", f"if=none,id=drive-{self.name},file={image},format=raw,cache=unsafe",
                 "-device", f"virtio-blk-pci,id={self.name},bus={bus},addr=0,"
