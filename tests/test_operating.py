@@ -3,6 +3,8 @@
 
 import re
 
+import pytest
+
 from lab import paths
 
 DOCUMENT = paths.ROOT / "docs" / "operating.md"
@@ -15,6 +17,7 @@ def blocks():
     return [block.splitlines() for block in found]
 
 
+@pytest.mark.only("modules")
 def test_first_update_by_hand(standard):
     """The first update by hand goes as the document says, in the machine that it says."""
     m = standard
