@@ -517,12 +517,19 @@ class Machine:
                              f"{words} {CRASH_WORDS}")
         self._crash_kernel = target
 
-    def crash(self, timeout=None):
-        """Let the kernel crash, and wait until the one that saves the dump has come up."""
+    def crash(self, timeout=None, early=None):
+        """Let the kernel crash, and wait until the one that saves the dump has come up.
+
+        early is called when that one has said its first word.
+        """
         boots = len(self._boots)
         self.expect_splat(CRASH)
         self.mark("crash")
         self.worker("crash").start("sh echo c >/proc/sysrq-trigger")
+        if early:
+            self._wait(lambda: self.marks.get("kernel", 0) > self.marks["crash"],
+                       timeout or self._patience, "the crash kernel does not speak")
+            early()
         self._wait(lambda: len(self._boots) > boots, timeout or self._patience,
                    "the crash kernel does not come up")
         self.kernel = self._crash_kernel

@@ -322,8 +322,9 @@ def test_late_processor(small):
     m.kexec_load()
     stop = m.symbol("stop_this_cpu")
     with m.debugger() as debugger, ThreadPoolExecutor() as pool:
-        halt = re.search(rb"\xf4[\xe9\xeb]", debugger.read(stop, 0x200))
-        late = pool.submit(debugger.hold_up, stop + halt.start(), 0.1)
+        # VERW clears the CPU's buffers before HLT
+        halt = re.search(rb"\x0f\x00\x2d.{4}(\xf4)", debugger.read(stop, 0x200), re.DOTALL)
+        late = pool.submit(debugger.hold_up, stop + halt.start(1), 0.1)
         m.kexec_go()
         assert late.result() == 1
     assert m.sh("nproc") == "2"
