@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The Debian packages: of the library and the tool, and of kernels."""
 
+import fcntl
+import shutil
 import subprocess
 
 import pytest
@@ -19,6 +21,14 @@ PATIENCE = 900
 CONSOLE = "console=ttyS0 no_timer_check panic=-1"
 PARAMETERS = "liveupdate=on kho=on intel_iommu=on"
 EXAMPLES = "/usr/share/doc/vfio-liveupdate/examples"
+
+
+@pytest.fixture(autouse=True)
+def alone():
+    """Make packages in one test at a time: both use them where they are made."""
+    with open(paths.BUILD / ".packages-tested.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def run(*command):
@@ -48,7 +58,8 @@ def install(m, *packages):
 def set_up(m, kernel):
     """Make the machine one that boots a kernel of ours from its disk, with the lab's agent."""
     install(m, f"linux-image-{kernel}", "vfio-liveupdate")
-    settings = (f'GRUB_CMDLINE_LINUX="{CONSOLE} {PARAMETERS}"', "GRUB_TIMEOUT=0",
+    settings = (f'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {PARAMETERS}"', "GRUB_TIMEOUT=0",
+                f'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {CONSOLE}"',
                 "GRUB_TERMINAL=serial", 'GRUB_SERIAL_COMMAND="serial --speed=115200"')
     m.sh("mkdir -p /etc/default/grub.d && printf '%s\\n' "
          + " ".join(f"'{setting}'" for setting in settings)
@@ -71,9 +82,13 @@ def test_on_disk(start, tmp_path):
 
     It begins with a kernel without our work.
     """
-    run("kernel/build", "--deb", "distro", "distro-b")
-    run("packaging/deb")
-    topology = (*PAIR, Port(Disk("packages", paths.BUILD / "deb")))
+    kernels = run("kernel/build", "--deb", "distro", "distro-b").splitlines()
+    made = [line for line in kernels + run("packaging/deb").splitlines() if line.endswith(".deb")]
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    for package in made:
+        shutil.copy(package, folder)
+    topology = (*PAIR, Port(Disk("packages", folder)))
     machine = {"system": True, "disk": own_disk(tmp_path / "disk.img"), "topology": topology}
 
     m = start("-install", kernel="stock", next_kernel="stock", **machine)

@@ -276,6 +276,20 @@ def take_over(owner):
     owner.finish()
 
 
+def memory(m):
+    """Return how many KiB of memory the kernel has; what KHO keeps is not part of it."""
+    return int(m.sh("sed -n 's/MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo"))
+
+
+def see_memory_back(m, totals):
+    """See that a kernel had the same memory after each of some updates.
+
+    Some KiB depend on where a kernel is that moves (KASLR).
+    """
+    slack = 64 if m.kernel.has("RANDOMIZE_BASE") else 0
+    assert max(totals) - min(totals) <= slack, f"MemTotal: {totals} KiB"
+
+
 def see_good_update(owner):
     """See that a whole update, now at its end, was a good one; returns the accounts."""
     accounts = owner.settle()
