@@ -923,6 +923,27 @@ def test_by_systemd(small):
     assert said.code == FAILED and "systemctl: No such file" in said.err
 
 
+def test_old_systemd(small):
+    """A systemd that takes no sessions along is not told to jump while something is preserved."""
+    m = small
+    owner = Owner(m)
+
+    def dry_run(version):
+        m.sh("mkdir -p /run/systemd/system; printf '#!/bin/sh\\n"
+             f"[ $1 != show ] || echo Version={version}\\n' >/bin/systemctl;"
+             " chmod +x /bin/systemctl")
+        return run(m, *kexec(m.next_kernel, "-r", "-n"))
+
+    assert dry_run("257.9-1").code == OK
+    owner.own("nvme0")
+    owner.preserve("nvme0")
+    said = dry_run("257.9-1")
+    assert said.code == REFUSED and "systemd 257 takes no sessions along" in said.err
+    # Where it does not say, nothing is known.
+    for version in ("261~rc1-1", "262.1", ""):
+        assert dry_run(version).code == OK
+
+
 @pytest.mark.thorough
 @pytest.mark.only("modules")
 def test_disk_that_does_not_answer(start):

@@ -22,6 +22,9 @@
 
 #include "tool.h"
 
+/* The first that keeps live update sessions in file descriptor stores through a kexec */
+#define SYSTEMD_SESSIONS 261
+
 /**
  * struct plan - what is to be done
  * @kernel: path of the next kernel's image
@@ -151,7 +154,35 @@ static void doubt_cmdline(struct doubts *doubts, const struct plan *plan,
 		       "IOMMU, which devices in running mode need");
 }
 
-static void doubt_sessions(struct doubts *doubts,
+/* 0 when it does not say */
+static unsigned int systemd_version(void)
+{
+	FILE *said =
+		popen("systemctl show --property=Version 2>/dev/null", "re");
+	unsigned int version = 0;
+
+	if (!said)
+		return 0;
+	if (fscanf(said, "Version=%u", &version) != 1)
+		version = 0;
+	pclose(said);
+	return version;
+}
+
+static void doubt_systemd(struct doubts *doubts)
+{
+	unsigned int version = systemd_version();
+
+	if (!version || version >= SYSTEMD_SESSIONS)
+		return;
+	doubts->serious++;
+	complain(
+		"what is preserved would be lost: systemd %u takes no sessions along, and "
+		"first ends the services that have them (%d takes them along)",
+		version, SYSTEMD_SESSIONS);
+}
+
+static void doubt_sessions(struct doubts *doubts, const struct plan *plan,
 			   const struct sessions *sessions)
 {
 	size_t files = 0;
@@ -172,6 +203,8 @@ static void doubt_sessions(struct doubts *doubts,
 	if (sessions->known && !files)
 		complain(
 			"warning: nothing is preserved, this is a kexec like any other");
+	if (files && plan->systemd)
+		doubt_systemd(doubts);
 }
 
 /* Returns whether any device goes along in running mode. */
@@ -263,7 +296,7 @@ static int look_before(struct plan *plan)
 	if (ret)
 		complain("warning: sessions cannot be looked at: %s",
 			 strerror(-ret));
-	doubt_sessions(&doubts, &sessions);
+	doubt_sessions(&doubts, plan, &sessions);
 	doubt_kind(&doubts, plan);
 	doubt_image(&doubts, plan, &sessions);
 	running = !devices_read(&devices) && doubt_devices(&devices);
