@@ -11,7 +11,7 @@ from lab import Disk, Port, paths
 from lab.image import Kernel
 from lab.running import RunningSet
 from lab.system import own_disk
-from test_systemd import RATE, SERVICE, end
+from test_systemd import RATE, SERVICE, end, see_settled
 from update import PAIR, see_undisturbed, states
 
 # Where the machine has the packages, and how long dpkg or GRUB may take in it
@@ -92,16 +92,16 @@ def test_on_disk(start, tmp_path):
     machine = {"system": True, "disk": own_disk(tmp_path / "disk.img"), "topology": topology}
 
     m = start("-install", kernel="stock", next_kernel="stock", **machine)
-    assert m.settled() == "running", m.sh("systemctl --failed --no-legend", check=False)
+    see_settled(m)
     first = Kernel.named("distro").release
     set_up(m, first)
     m.close()
 
     m = start("-installed", kernel="distro", next_kernel="distro-b", bare=True, memory="4G",
               **machine)
-    assert m.settled() == "running", m.sh("systemctl --failed --no-legend", check=False)
+    see_settled(m)
     assert m.sh("dpkg -S /boot/vmlinuz-$(uname -r)").startswith(f"linux-image-{first}:")
-    second = Kernel.named("distro-b").release
+    second = m.next_kernel.release
     install(m, f"linux-image-{second}")
     owner = RunningSet(m, rate=RATE)
     owner.open("nvme0", "igb0")
@@ -111,7 +111,7 @@ def test_on_disk(start, tmp_path):
     owner.store()
     m.kexec_by(f"vfio-liveupdate kexec --kernel /boot/vmlinuz-{second}"
                f" --initrd /boot/initrd.img-{second} --reuse-cmdline", timeout=PATIENCE)
-    assert m.settled() == "running", m.sh("systemctl --failed --no-legend", check=False)
+    see_settled(m)
     assert m.sh("dpkg -S /boot/vmlinuz-$(uname -r)").startswith(f"linux-image-{second}:")
     assert states(owner) == {"incoming running"}
     owner.retrieve(stored=True)

@@ -30,10 +30,15 @@ def fit(kernels):
         pytest.skip("built without kernel/config/system.config")
 
 
+def see_settled(m):
+    """See that systemd has started everything, and nothing has failed."""
+    assert m.settled() == "running", m.sh("systemctl --failed --no-legend", check=False)
+
+
 def boot(start, topology=(Port(Nvme("nvme0")),), setting=""):
     """Start a machine with systemd, and the service in it, with a setting of its own."""
     m = start(system=True, topology=topology)
-    assert m.settled() == "running", m.sh("systemctl --failed --no-legend", check=False)
+    see_settled(m)
     if setting:
         m.sh(f"mkdir /etc/systemd/system/{SERVICE}.service.d;"
              f" printf '[Service]\\n{setting}\\n'"
@@ -76,7 +81,7 @@ def kexec(m, command=None):
         m.kexec_by(command)
     else:
         m.kexec()
-    assert m.settled() == "running", m.sh("systemctl --failed --no-legend", check=False)
+    see_settled(m)
     assert m.sh(f"systemctl is-active {SERVICE}") == "active"
 
 

@@ -909,11 +909,16 @@ def test_kexec_refusals(small):
     assert said.code == FAILED and "the kernel does not allow it" in said.err
 
 
+def stand_in_for_systemd(m, command):
+    """Make the machine one that systemd seems to run, with a command as its systemctl."""
+    m.sh(f"mkdir -p /run/systemd/system; printf '#!/bin/sh\\n{command}\\n' >/bin/systemctl;"
+         " chmod +x /bin/systemctl")
+
+
 def test_by_systemd(small):
     """Where systemd runs, it is told to jump once the kernel is loaded."""
     m = small
-    m.sh("mkdir -p /run/systemd/system; printf '#!/bin/sh\\necho $* >/tmp/told\\n' >/bin/systemctl;"
-         " chmod +x /bin/systemctl")
+    stand_in_for_systemd(m, "echo $* >/tmp/told")
     assert ask(m, *kexec(m.next_kernel, "-r", "-n"))["plan"][0]["by"] == "systemctl kexec"
     assert not loaded(m)
     assert run(m, *kexec(m.next_kernel, "-r")).code == OK
@@ -929,9 +934,7 @@ def test_old_systemd(small):
     owner = Owner(m)
 
     def dry_run(version):
-        m.sh("mkdir -p /run/systemd/system; printf '#!/bin/sh\\n"
-             f"[ $1 != show ] || echo Version={version}\\n' >/bin/systemctl;"
-             " chmod +x /bin/systemctl")
+        stand_in_for_systemd(m, f"[ $1 != show ] || echo Version={version}")
         return run(m, *kexec(m.next_kernel, "-r", "-n"))
 
     assert dry_run("257.9-1").code == OK
