@@ -45,11 +45,17 @@ usage()
 }
 
 # git_version: what tells packages of one commit from those of another, and each from the one
-# before, like +git20261127031500.d833c1e; nothing where there is no git
+# before, like +git20261127031500.d833c1e; where files were edited since, their newest time is
+# added, like .edited20261127040000; nothing where there is no git
 git_version()
 {
-	TZ=UTC git -C "$REPO" log -1 --date=format-local:%Y%m%d%H%M%S --format='+git%cd.%h' \
-		2>/dev/null || :
+	local commit edited
+
+	commit=$(TZ=UTC git -C "$REPO" log -1 --date=format-local:%Y%m%d%H%M%S \
+		--format='+git%cd.%h' 2>/dev/null) || return 0
+	edited=$(cd "$REPO" && git ls-files -z -m -o --exclude-standard |
+		xargs -0r stat -c %Y 2>/dev/null | sort -n | tail -n 1)
+	echo "$commit${edited:+$(TZ=UTC date -d "@$edited" +.edited%Y%m%d%H%M%S)}"
 }
 
 # lock NAME: wait until no other script holds this lock of this checkout
