@@ -16,6 +16,20 @@
  * So the CPUs that have stopped are sent INIT. It takes them out of memory
  * altogether: they run nothing, need no page tables, and do not even look at an
  * NMI, until the incoming kernel starts them, with INIT again and SIPI.
+ *
+ * Why INIT is safe here:
+ *
+ * - A CPU that has reported runs nothing but the loop of stop_this_cpu() any more,
+ *   and an NMI in it. One that has not, in the time that native_stop_other_cpus()
+ *   waits, runs what is about to be overwritten: for it INIT is the better end.
+ * - The incoming kernel starts CPUs by INIT and SIPI in any case, so it finds them as
+ *   it expects them.
+ * - Where a CPU does not take INIT (Intel: in VMX root operation, AMD: with GIF clear),
+ *   it stays where it is, as without this. The way to stop_this_cpu() turns
+ *   virtualization off, see x86_virt_emergency_disable_virtualization_cpu().
+ * - The local APIC of this CPU is still on, and sends it; those of stopped CPUs are
+ *   off in software, which INIT, like an NMI, passes (SDM, volume 3, "Local APIC
+ *   State After It Has Been Software Disabled").
  */
 
 #include <linux/cpumask.h>
@@ -54,7 +68,7 @@ static bool kexec_can_park(void)
  * kexec_park_other_cpus() - Let no other CPU run what is about to be
  *                           overwritten.
  *
- * All other CPUs have reported that they stop, and do nothing else any more.
+ * They have reported that they stop, or did not within the time that they had.
  * Nothing happens where Kexec HandOver is off: then the next kernel is not
  * copied over this one.
  *
