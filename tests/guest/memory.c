@@ -107,6 +107,26 @@ static int cmd_mem_check(const struct arg *a)
 	return ret;
 }
 
+/*
+ * Have the pages of two memfds allocated in turn, this many of each at a time: when one
+ * of the two is closed, the memory of the other is in pieces of that size.
+ */
+static int cmd_mem_interleave(const struct arg *a)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), run = a[2].n * page;
+	int ret = memory_map(a[0].o) ?: memory_map(a[1].o);
+	struct window *maps[] = { &a[0].o->map, &a[1].o->map };
+
+	if (ret || !run)
+		return ret ?: -EINVAL;
+	for (size_t at = 0; at < maps[0]->size; at += run)
+		for (int i = 0; i < 2; i++)
+			for (size_t off = at;
+			     off < at + run && off < maps[i]->size; off += page)
+				*((volatile uint8_t *)maps[i]->base + off) = 1;
+	return 0;
+}
+
 /* Take pages out of the file; who has them keeps them. */
 static int cmd_mem_punch(const struct arg *a)
 {
@@ -184,6 +204,7 @@ const struct command mem_commands[] = {
 	{ "mem_map", "o", cmd_mem_map, "MEMFD" },
 	{ "mem_fill", "onnn", cmd_mem_fill, "MEMFD OFFSET LENGTH SEED" },
 	{ "mem_check", "onnn", cmd_mem_check, "MEMFD OFFSET LENGTH SEED" },
+	{ "mem_interleave", "oon", cmd_mem_interleave, "MEMFD MEMFD PAGES" },
 	{ "mem_punch", "onn", cmd_mem_punch, "MEMFD OFFSET LENGTH" },
 	{ "mem_press", "nn", cmd_mem_press, "RESERVE MILLISECONDS" },
 	{}

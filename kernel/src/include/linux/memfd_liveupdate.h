@@ -25,6 +25,11 @@ void memfd_liveupdate_hold(struct file *file);
 void memfd_liveupdate_release(struct file *file);
 struct memfd_luo_ser *memfd_liveupdate_take(u64 data);
 bool memfd_liveupdate_can_finish(struct liveupdate_file_op_args *args);
+int memfd_preserve_folios(struct file *file, struct kho_vmalloc *vmalloc,
+			  struct memfd_luo_folio_ser **ser, u64 *nr);
+int memfd_retrieve_folios(struct inode *inode,
+			  const struct memfd_luo_folio_ser *ser, u64 nr,
+			  bool dma, u64 *done);
 
 static inline bool memfd_liveupdate_is_dma(const struct memfd_luo_ser *ser)
 {

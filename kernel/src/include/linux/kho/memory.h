@@ -14,8 +14,8 @@
  * begins there, and enough of it. Whoever takes memory is its only owner: it is
  * given once, however often the handover data names it. That holds for two who
  * take it at once, too, which broken data of two sessions could make happen:
- * kho_restore_folio() takes the mark of preserved memory off atomically, and gives
- * the memory to the one who did.
+ * kho_restore_folio() clears the bit in the map of preserved memory atomically, and
+ * gives the memory to the one who did.
  */
 
 /**

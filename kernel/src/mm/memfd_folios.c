@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+/**
+ * DOC: The folios of a preserved memfd
+ *
+ * A virtual machine's memory is retrieved while it stands still, and has a folio
+ * for every 4 KiB if nobody made sure of larger ones. So what can be done once for
+ * many of them is not done for each, and nothing is allocated in one piece that grows
+ * with the memory::
+ *
+ *   memfd_preserve_folios()
+ *     memfd_pin()                pins all folios, some hundred at a time
+ *     memfd_list()               writes the list, out of the page cache, and preserves
+ *                                each folio
+ *
+ *   memfd_retrieve_folios()
+ *     memfd_batch_fill()         restores a batch of folios, up to a node of the page cache
+ *     shmem_inode_acct_blocks()  accounts for it
+ *     memfd_batch_insert()       page cache, under its lock once; a folio that follows the
+ *                                one before needs no descent from the root
+ *     memfd_batch_count()        statistics, once for neighbours of one NUMA node
+ *     memfd_batch_release()      LRU lists
+ *
+ * The file is new and nobody else has it. memfd_ser_check() has been content with
+ * the list of folios: they come in the order of their places, and do not overlap.
+ *
+ * Restrictions:
+ *
+ * - What fails half-way has lost what was not retrieved yet. It is freed, or kept
+ *   out of use up to the next boot if a device may write to it.
+ */
+
+#define pr_fmt(fmt) "memfd: " fmt
+
+#include <linux/highmem.h>
+#include <linux/kexec_handover.h>
+#include <linux/memcontrol.h>
+#include <linux/memfd.h>
+#include <linux/memfd_liveupdate.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/sched.h>
+#include <linux/shmem_fs.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+#include <linux/vmstat.h>
+#include <linux/xarray.h>
+
+#include "internal.h"
+
+/* --- outgoing kernel ---------------------------------------------------------- */
+
+/* Folios that are pinned at a time */
+#define MEMFD_PIN_FOLIOS	(PAGE_SIZE / sizeof(struct folio *))
+
+/*
+ * So they do not move, are not swapped out, and are not in CMA, where scratch memory
+ * is; folios that are missing are allocated. Up to *end, also after an error.
+ */
+static int memfd_pin(struct file *file, loff_t size, u64 *nr, pgoff_t *end)
+{
+	struct folio **folios = kmalloc(PAGE_SIZE, GFP_KERNEL);
+	pgoff_t offset;
+	long pinned = 0;
+
+	*nr = 0;
+	*end = 0;
+	if (!folios)
+		return -ENOMEM;
+
+	while ((loff_t)*end << PAGE_SHIFT < size) {
+		pinned = memfd_pin_folios(file, (loff_t)*end << PAGE_SHIFT,
+					  size - 1, folios, MEMFD_PIN_FOLIOS,
+					  &offset);
+		if (pinned <= 0)
+			break;
+		*nr += pinned;
+		*end = folio_next_index(folios[pinned - 1]);
+		cond_resched();
+	}
+	kfree(folios);
+
+	return pinned > 0 ? 0 : pinned ?: -EIO;
+}
+
+/* Some folios of [*index, @end), which are pinned; *index goes on behind them. */
+static unsigned int memfd_gather(struct address_space *mapping, pgoff_t *index,
+				 pgoff_t end, struct folio **folios,
+				 unsigned int max)
+{
+	XA_STATE(xas, &mapping->i_pages, *index);
+	unsigned int nr = 0;
+	struct folio *folio;
+
+	if (*index >= end)
+		return 0;
+
+	guard(rcu)();
+	xas_for_each(&xas, folio, end - 1) {
+		if (xas_retry(&xas, folio))
+			continue;
+		if (WARN_ON_ONCE(xa_is_value(folio)))
+			break;
+		folios[nr++] = folio;
+		*index = folio_next_index(folio);
+		if (nr == max)
+			break;
+	}
+
+	return nr;
+}
+
+static void memfd_unpin(struct address_space *mapping, pgoff_t end)
+{
+	struct folio *folios[XA_CHUNK_SIZE];
+	pgoff_t index = 0;
+	unsigned int nr;
+
+	while ((nr = memfd_gather(mapping, &index, end, folios, XA_CHUNK_SIZE)))
+		unpin_folios(folios, nr);
+}
+
+/*
+ * All have content from here on, and none is clean: a clean folio may be freed under
+ * memory pressure, and it can become dirty at any time until freeze.
+ */
+static void memfd_make_dirty(struct folio *folio)
+{
+	folio_lock(folio);
+	folio_mark_dirty(folio);
+	if (!folio_test_uptodate(folio)) {
+		folio_zero_range(folio, 0, folio_size(folio));
+		flush_dcache_folio(folio);
+		folio_mark_uptodate(folio);
+	}
+	folio_unlock(folio);
+}
+
+static int memfd_list_folio(struct folio *folio, struct memfd_luo_folio_ser *ser)
+{
+	int err = kho_preserve_folio(folio);
+
+	if (err)
+		return err;
+	if (!folio_test_dirty(folio) || !folio_test_uptodate(folio))
+		memfd_make_dirty(folio);
+
+	ser->pfn = folio_pfn(folio);
+	ser->flags = MEMFD_LUO_FOLIO_DIRTY | MEMFD_LUO_FOLIO_UPTODATE;
+	ser->index = folio->index;
+
+	return 0;
+}
+
+/* Of all folios, or none after an error */
+static int memfd_list(struct address_space *mapping, pgoff_t end,
+		      struct memfd_luo_folio_ser *ser, u64 nr)
+{
+	struct folio *folios[XA_CHUNK_SIZE];
+	unsigned int i = 0, here;
+	pgoff_t index = 0;
+	u64 listed = 0;
+	int err = 0;
+
+	while (!err && (here = memfd_gather(mapping, &index, end, folios,
+					    XA_CHUNK_SIZE))) {
+		for (i = 0; i < here && !err; i++) {
+			err = listed < nr ? memfd_list_folio(folios[i], &ser[listed]) :
+					    -EIO;
+			if (!err)
+				listed++;
+		}
+		cond_resched();
+	}
+	if (!err && listed == nr)
+		return 0;
+
+	while (listed)
+		kho_unpreserve_folio(pfn_folio(ser[--listed].pfn));
+
+	return err ?: -EIO;
+}
+
+/**
+ * memfd_preserve_folios() - Preserve the folios of a memfd
+ * @file:    The memfd, frozen (shmem_freeze()).
+ * @vmalloc: Where the list of folios is described for the next kernel.
+ * @ser:     Set to the list, NULL for an empty file; freed by memfd_luo.c.
+ * @nr:      Set to how many entries it has.
+ *
+ * Context: Process context, may sleep; with the inode's lock.
+ * Return: 0, or an error, and nothing is preserved or pinned: -ENOMEM, or what
+ * memfd_pin_folios(), kho_preserve_folio() or kho_preserve_vmalloc() returned.
+ */
+int memfd_preserve_folios(struct file *file, struct kho_vmalloc *vmalloc,
+			  struct memfd_luo_folio_ser **ser, u64 *nr)
+{
+	struct address_space *mapping = file->f_mapping;
+	loff_t size = i_size_read(mapping->host);
+	pgoff_t end;
+	int err;
+
+	*ser = NULL;
+	*nr = 0;
+	if (!size)
+		return 0;
+
+	err = memfd_pin(file, size, nr, &end);
+	if (err) {
+		pr_err("failed to pin folios (%pe)\n", ERR_PTR(err));
+		goto err_unpin;
+	}
+
+	*ser = vcalloc(*nr, sizeof(**ser));
+	err = *ser ? memfd_list(mapping, end, *ser, *nr) : -ENOMEM;
+	if (err)
+		goto err_free;
+
+	err = kho_preserve_vmalloc(*ser, vmalloc);
+	if (!err)
+		return 0;
+
+	for (u64 i = 0; i < *nr; i++)
+		kho_unpreserve_folio(pfn_folio((*ser)[i].pfn));
+err_free:
+	vfree(*ser);
+err_unpin:
+	memfd_unpin(mapping, end);
+
+	return err;
+}
+
+/* --- incoming kernel ---------------------------------------------------------- */
+
+/* Folios that are inserted at a time */
+struct memfd_batch {
+	struct folio *folios[XA_CHUNK_SIZE];
+	unsigned int nr;
+	long nr_pages;
+};
+
+/* Restore a folio, and make it what the page cache expects of one that is new */
+static int memfd_restore_folio(struct address_space *mapping,
+			       const struct memfd_luo_folio_ser *ser, bool dma,
+			       struct memfd_batch *batch)
+{
+	struct folio *folio = kho_restore_folio(PFN_PHYS(ser->pfn));
+	int err;
+
+	if (!folio)
+		return -EIO;
+	if (dma)
+		memfd_liveupdate_pin_folio(folio);
+
+	page_rmappable_folio(&folio->page);
+	__folio_set_locked(folio);
+	__folio_set_swapbacked(folio);
+	if (ser->flags & MEMFD_LUO_FOLIO_UPTODATE)
+		folio_mark_uptodate(folio);
+	if (ser->flags & MEMFD_LUO_FOLIO_DIRTY)
+		folio_set_dirty(folio);
+	folio->index = ser->index;
+
+	err = mem_cgroup_charge(folio, NULL, mapping_gfp_mask(mapping));
+	if (err) {
+		folio_unlock(folio);
+		folio_put(folio);
+		return err;
+	}
+
+	batch->folios[batch->nr++] = folio;
+	batch->nr_pages += folio_nr_pages(folio);
+
+	return 0;
+}
+
+/* Returns an error, or 0 with a batch, which is empty at the end of the list. */
+static int memfd_batch_fill(struct memfd_batch *batch, struct address_space *mapping,
+			    const struct memfd_luo_folio_ser *ser, u64 nr,
+			    bool dma, u64 *done)
+{
+	int err = 0;
+
+	batch->nr = 0;
+	batch->nr_pages = 0;
+	for (; *done < nr && batch->nr < XA_CHUNK_SIZE && !err; (*done)++)
+		if (ser[*done].pfn)
+			err = memfd_restore_folio(mapping, &ser[*done], dma,
+						  batch);
+
+	return err;
+}
+
+/* Returns how many are in the page cache now: all, if there was memory for it. */
+static unsigned int memfd_batch_insert(struct memfd_batch *batch,
+				       struct address_space *mapping)
+{
+	gfp_t gfp = mapping_gfp_mask(mapping) & GFP_RECLAIM_MASK;
+	XA_STATE(xas, &mapping->i_pages, 0);
+	pgoff_t next = 0;
+	unsigned int i = 0;
+
+	do {
+		xas_lock_irq(&xas);
+		for (; i < batch->nr; i++) {
+			struct folio *folio = batch->folios[i];
+
+			/* In the same node, one slot further */
+			if (folio->index == next && next & XA_CHUNK_MASK &&
+			    !folio_test_large(folio))
+				xas_next(&xas);
+			else
+				xas_set_order(&xas, folio->index,
+					      folio_order(folio));
+			xas_store(&xas, folio);
+			next = 0;
+			if (xas_error(&xas))
+				break;
+			folio->mapping = mapping;
+			folio_ref_add(folio, folio_nr_pages(folio) - 1);
+			mapping->nrpages += folio_nr_pages(folio);
+			if (!folio_test_large(folio))
+				next = folio_next_index(folio);
+		}
+		xas_unlock_irq(&xas);
+	} while (xas_nomem(&xas, gfp));
+
+	return i;
+}
+
+static void memfd_count(struct folio *folio, long nr_pages, long nr_thp_pages)
+{
+	lruvec_stat_mod_folio(folio, NR_FILE_PAGES, nr_pages);
+	lruvec_stat_mod_folio(folio, NR_SHMEM, nr_pages);
+	if (nr_thp_pages)
+		lruvec_stat_mod_folio(folio, NR_SHMEM_THPS, nr_thp_pages);
+}
+
+/* As shmem counts; all belong to one memory control group. */
+static void memfd_batch_count(struct memfd_batch *batch, unsigned int nr)
+{
+	long pages = 0, thp_pages = 0;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		struct folio *folio = batch->folios[i];
+
+		pages += folio_nr_pages(folio);
+		if (folio_test_pmd_mappable(folio))
+			thp_pages += folio_nr_pages(folio);
+		if (i + 1 < nr && folio_nid(folio) == folio_nid(batch->folios[i + 1]))
+			continue;
+		memfd_count(folio, pages, thp_pages);
+		pages = 0;
+		thp_pages = 0;
+	}
+}
+
+/* The page cache has the reference, of those that are in there. */
+static void memfd_batch_release(struct memfd_batch *batch, unsigned int nr)
+{
+	for (unsigned int i = 0; i < batch->nr; i++) {
+		struct folio *folio = batch->folios[i];
+
+		if (i < nr)
+			folio_add_lru(folio);
+		folio_unlock(folio);
+		if (i >= nr)
+			folio_put(folio);
+	}
+}
+
+/**
+ * memfd_retrieve_folios() - Put preserved folios into a new memfd
+ * @inode: Its inode.
+ * @ser:   The list of folios, validated.
+ * @nr:    Entries in the list.
+ * @dma:   A device may write to them: they are pinned.
+ * @done:  Set to how many entries of the list were dealt with, also after an error.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, -EIO when a folio is not preserved, -ENOMEM, -ENOSPC, or what
+ * mem_cgroup_charge() returned.
+ */
+int memfd_retrieve_folios(struct inode *inode,
+			  const struct memfd_luo_folio_ser *ser, u64 nr,
+			  bool dma, u64 *done)
+{
+	struct address_space *mapping = inode->i_mapping;
+	struct memfd_batch batch;
+	unsigned int inserted;
+	long accounted = 0;
+	int err, failed;
+
+	*done = 0;
+	do {
+		failed = memfd_batch_fill(&batch, mapping, ser, nr, dma, done);
+		err = shmem_inode_acct_blocks(inode, batch.nr_pages);
+		if (!err)
+			accounted += batch.nr_pages;
+		inserted = err ? 0 : memfd_batch_insert(&batch, mapping);
+		memfd_batch_count(&batch, inserted);
+		memfd_batch_release(&batch, inserted);
+		if (!err && inserted < batch.nr)
+			err = -ENOMEM;
+		cond_resched();
+	} while (!err && !failed && *done < nr);
+
+	/* Gives back what is accounted for and is not there */
+	shmem_recalc_inode(inode, accounted, 0);
+	err = err ?: failed;
+	if (err)
+		pr_err("folio %llu of %llu cannot be retrieved (%pe)\n", *done, nr,
+		       ERR_PTR(err));
+
+	return err;
+}

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What preserved memory costs an update, by a clock that counts the guest's instructions.
+
+One memfd and nothing else crosses: how long the next kernel's boot is compared with that of
+the same kernel with nothing preserved, and what preserving and retrieving take.
+"""
+
+from dataclasses import dataclass
+
+from . import Machine
+from .cost import moment
+
+PAGE = 4096
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What crossed, in bytes, and the milliseconds that it took."""
+
+    size: int
+    boot: float
+    preserve: float = 0
+    retrieve: float = 0
+    finish: float = 0
+
+    def boot_more(self, bare):
+        """Return µs of boot for each page, compared with a boot with nothing preserved."""
+        return (self.boot - bare.boot) * 1000 / (self.size / PAGE)
+
+    def retrieve_each(self):
+        """Return µs of retrieve for each page."""
+        return self.retrieve * 1000 / (self.size / PAGE)
+
+
+def took(worker):
+    """Return the milliseconds of a worker's last command."""
+    return int(worker("took")) / 1e6
+
+
+def fill(worker, size, run):
+    """Make memfd A: in one piece as far as may be, or in pieces of so many pages."""
+    worker("memfd", "A", size)
+    if run:
+        worker("memfd", "B", size)
+        worker("mem_interleave", "A", "B", run)
+        worker("close", "B")
+    worker("mem_fill", "A", 0, size, 1)
+
+
+def cross(machine, size, run=None):
+    """Take a memfd of a size through an update of a machine that counts; returns the Cost."""
+    worker = machine.worker("owner")
+    if size:
+        fill(worker, size, run)
+        worker("session_create", "S", "memory")
+        worker("preserve", "S", 1, "A")
+        preserve = took(worker)
+    machine.kexec()
+    boot = moment(machine.console_text("freeze"), "Run /init") / 1000
+    if not size:
+        return Cost(size, boot)
+    worker("session_retrieve", "S", "memory")
+    worker("retrieve", "S", 1, "A")
+    retrieve = took(worker)
+    worker("mem_check", "A", 0, size, 1)
+    worker("finish", "S")
+    return Cost(size, boot, preserve, retrieve, took(worker))
+
+
+def measure(kernel, next_kernel, size, run=None, memory="1G"):
+    """Take a memfd through an update of a machine made for that; returns the Cost."""
+    kind = "bare" if not size else f"{run or 'whole'}-{size >> 20}"
+    with Machine(f"memory-{kernel}-{kind}", kernel, next_kernel, topology=(), icount=True,
+                 memory=memory) as machine:
+        return cross(machine, size, run)
