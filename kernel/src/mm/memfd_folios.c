@@ -9,7 +9,8 @@
  * with the memory::
  *
  *   memfd_preserve_folios()
- *     memfd_pin()                pins all folios, some hundred at a time
+ *     memfd_pin()                pins all folios, some hundred at a time, and sees that
+ *                                they are in the page cache still
  *     memfd_list()               writes the list, out of the page cache, and preserves
  *                                each folio
  *
@@ -39,7 +40,8 @@
 #include <linux/memfd_liveupdate.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
-#include <linux/sched.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -52,6 +54,24 @@
 
 /* Folios that are pinned at a time */
 #define MEMFD_PIN_FOLIOS	(PAGE_SIZE / sizeof(struct folio *))
+
+/*
+ * Reclaim may have been at work on a folio when it was pinned, and have it swapped out
+ * since: it holds the folio's lock for that, and begins with none that is pinned.
+ */
+static bool memfd_in_cache(struct address_space *mapping, struct folio **folios,
+			   long nr)
+{
+	bool in_cache = true;
+
+	for (long i = 0; i < nr && in_cache; i++) {
+		folio_lock(folios[i]);
+		in_cache = folios[i]->mapping == mapping;
+		folio_unlock(folios[i]);
+	}
+
+	return in_cache;
+}
 
 /*
  * So they do not move, are not swapped out, and are not in CMA, where scratch memory
@@ -74,8 +94,16 @@ static int memfd_pin(struct file *file, loff_t size, u64 *nr, pgoff_t *end)
 					  &offset);
 		if (pinned <= 0)
 			break;
-		*nr += pinned;
-		*end = folio_next_index(folios[pinned - 1]);
+		if (memfd_in_cache(file->f_mapping, folios, pinned)) {
+			*nr += pinned;
+			*end = folio_next_index(folios[pinned - 1]);
+		} else {
+			unpin_folios(folios, pinned);
+		}
+		if (fatal_signal_pending(current)) {
+			pinned = -EINTR;
+			break;
+		}
 		cond_resched();
 	}
 	kfree(folios);
@@ -97,10 +125,8 @@ static unsigned int memfd_gather(struct address_space *mapping, pgoff_t *index,
 
 	guard(rcu)();
 	xas_for_each(&xas, folio, end - 1) {
-		if (xas_retry(&xas, folio))
+		if (xas_retry(&xas, folio) || xa_is_value(folio))
 			continue;
-		if (WARN_ON_ONCE(xa_is_value(folio)))
-			break;
 		folios[nr++] = folio;
 		*index = folio_next_index(folio);
 		if (nr == max)
@@ -189,8 +215,9 @@ static int memfd_list(struct address_space *mapping, pgoff_t end,
  * @nr:      Set to how many entries it has.
  *
  * Context: Process context, may sleep; with the inode's lock.
- * Return: 0, or an error, and nothing is preserved or pinned: -ENOMEM, or what
- * memfd_pin_folios(), kho_preserve_folio() or kho_preserve_vmalloc() returned.
+ * Return: 0, or an error, and nothing is preserved or pinned: -ENOMEM, -EINTR when the
+ * process is being killed, or what memfd_pin_folios(), kho_preserve_folio() or
+ * kho_preserve_vmalloc() returned.
  */
 int memfd_preserve_folios(struct file *file, struct kho_vmalloc *vmalloc,
 			  struct memfd_luo_folio_ser **ser, u64 *nr)
@@ -251,6 +278,12 @@ static int memfd_restore_folio(struct address_space *mapping,
 		return -EIO;
 	if (dma)
 		memfd_liveupdate_pin_folio(folio);
+	/* The previous kernel may have transparent huge pages, and this one not. */
+	if (folio_order(folio) > MAX_PAGECACHE_ORDER ||
+	    (folio_test_large(folio) && !IS_ENABLED(CONFIG_XARRAY_MULTI))) {
+		folio_put(folio);
+		return -EOPNOTSUPP;
+	}
 
 	page_rmappable_folio(&folio->page);
 	__folio_set_locked(folio);
@@ -378,14 +411,17 @@ static void memfd_batch_release(struct memfd_batch *batch, unsigned int nr)
  * @done:  Set to how many entries of the list were dealt with, also after an error.
  *
  * Context: Process context, may sleep.
- * Return: 0, -EIO when a folio is not preserved, -ENOMEM, -ENOSPC, or what
- * mem_cgroup_charge() returned.
+ * Return: 0, -EIO when a folio is not preserved, -EOPNOTSUPP when it is too large for
+ * the page cache of this kernel, -ENOMEM, -ENOSPC, or what mem_cgroup_charge() returned.
  */
 int memfd_retrieve_folios(struct inode *inode,
 			  const struct memfd_luo_folio_ser *ser, u64 nr,
 			  bool dma, u64 *done)
 {
 	struct address_space *mapping = inode->i_mapping;
+	/* One for all: the task may be moved to another on the way. */
+	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(current->mm);
+	struct mem_cgroup *old_memcg = set_active_memcg(memcg);
 	struct memfd_batch batch;
 	unsigned int inserted;
 	long accounted = 0;
@@ -404,6 +440,9 @@ int memfd_retrieve_folios(struct inode *inode,
 			err = -ENOMEM;
 		cond_resched();
 	} while (!err && !failed && *done < nr);
+
+	set_active_memcg(old_memcg);
+	mem_cgroup_put(memcg);
 
 	/* Gives back what is accounted for and is not there */
 	shmem_recalc_inode(inode, accounted, 0);

@@ -11,12 +11,14 @@
  *   kho_memory_init_early()
  *     kho_map_adopt()               notes the pages, one bit each
  *     kho_extend_scratch()          blocks of 1 GiB without any become scratch
+ *   kho_memory_init()
+ *     kho_map_check()               panics if somebody has taken any
  *   memblock_free_all()
  *     kho_unpreserved_run()         frees what is between them
  *   page_alloc_init_late()
  *     deferred_free_pages()         the same, CONFIG_DEFERRED_STRUCT_PAGE_INIT
  *   core_initcall()
- *     kho_noted_free()              the notes are not needed any more
+ *     kho_noted_free()              the notes are not needed any more; the map stays
  *
  *   kho_restore_folio(), kho_restore_pages()
  *     kho_map_claim()               looks up the order, clears the bit in the map
@@ -26,9 +28,10 @@
  *
  * - memblock is not told. It keeps a sorted array of regions, each new one of which
  *   is looked for and inserted in time that grows with the array: with single pages
- *   here and there that is quadratic. Nor does it have to know. Before
- *   memblock_free_all() it allocates from the scratch areas only, where nothing is
- *   preserved, and after that it allocates nothing.
+ *   here and there that is quadratic. Nor does it have to know: until
+ *   memblock_free_all() has freed what may be freed, it allocates from the scratch
+ *   areas, and blocks that kho_extend_scratch() added to them, where nothing is
+ *   preserved. What takes memory in other ways is found by kho_map_check().
  * - Nothing is done for each page but setting bits, whole words at a time where
  *   neighbours are preserved. Pages are freed in runs between preserved ones.
  * - Nothing is written into struct pages: which orders begin where is in the map,
@@ -38,9 +41,8 @@
  *
  * Restrictions:
  *
- * - Memory that is restored before page_alloc_init_late() gets its struct pages at
- *   once. memblock is told of it, so that they are not initialized again: that is
- *   for the few small things that are restored so early.
+ * - Nothing can be restored before page_alloc_init_late(), which initializes struct
+ *   pages that were deferred: not in an early_initcall().
  * - Folios of 2^38 pages and more, which share a leaf with those of another order,
  *   cannot be preserved. That is a pebibyte.
  */
@@ -55,42 +57,32 @@
 #include <linux/kexec_handover.h>
 #include <linux/kho/abi/kexec_handover.h>
 #include <linux/kho/preserved.h>
-#include <linux/kmemleak.h>
 #include <linux/memblock.h>
-#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/panic.h>
+#include <linux/pgalloc_tag.h>
 #include <linux/workqueue.h>
+#include <kunit/visibility.h>
 
 /* A leaf: this many keys, or in kho_noted this many pages, 128 MiB */
 #define KHO_LEAF_BITS	BIT(KHO_BITMAP_SIZE_LOG2)
 
 /* --- the previous kernel's map ----------------------------------------------- */
 
-/* Memory of this kernel ends before this page frame number, if there is a map. */
-static unsigned long kho_map_pfns __ro_after_init;
-
-/*
- * The leaves of the map: [order][pfn >> order / KHO_LEAF_BITS], so that a lookup does
- * not have to descend. NULL where there is none, or none of an order.
- */
-static unsigned long **kho_leaves[BITS_PER_LONG - PAGE_SHIFT] __ro_after_init;
-
-/* A bit for each order that there is */
-static unsigned long kho_orders __ro_after_init;
+static struct kho_map kho_map __ro_after_init;
 
 /* Find the order of what begins at @phys: its leaf, and the bit in there */
-static unsigned long *kho_map_find(phys_addr_t phys, unsigned int *order,
-				   unsigned long *bit)
+static unsigned long *kho_map_find(const struct kho_map *map, phys_addr_t phys,
+				   unsigned int *order, unsigned long *bit)
 {
 	unsigned long pfn = PHYS_PFN(phys), orders, *leaf;
 
-	if (pfn >= kho_map_pfns || !PAGE_ALIGNED(phys))
+	if (pfn >= map->pfns || !PAGE_ALIGNED(phys))
 		return NULL;
 
-	orders = kho_orders & GENMASK(pfn ? __ffs(pfn) : BITS_PER_LONG - 1, 0);
+	orders = map->orders & GENMASK(pfn ? __ffs(pfn) : BITS_PER_LONG - 1, 0);
 	for_each_set_bit(*order, &orders, BITS_PER_LONG) {
-		leaf = kho_leaves[*order][(pfn >> *order) / KHO_LEAF_BITS];
+		leaf = map->leaves[*order][(pfn >> *order) / KHO_LEAF_BITS];
 		*bit = (pfn >> *order) % KHO_LEAF_BITS;
 		if (leaf && test_bit(*bit, leaf))
 			return leaf;
@@ -112,26 +104,35 @@ size_t kho_restorable_size(phys_addr_t phys)
 	unsigned int order;
 	unsigned long bit;
 
-	return kho_map_find(phys, &order, &bit) ? PAGE_SIZE << order : 0;
+	return kho_map_find(&kho_map, phys, &order, &bit) ? PAGE_SIZE << order : 0;
 }
 EXPORT_SYMBOL_GPL(kho_restorable_size);
+
+/* Of two who try it at once, one gets it. */
+VISIBLE_IF_KUNIT bool kho_map_take(const struct kho_map *map, phys_addr_t phys,
+				   unsigned int *order)
+{
+	unsigned long *leaf, bit;
+
+	leaf = kho_map_find(map, phys, order, &bit);
+
+	return leaf && test_and_clear_bit(bit, leaf);
+}
+EXPORT_SYMBOL_IF_KUNIT(kho_map_take);
 
 /**
  * kho_map_claim() - Take preserved memory
  * @phys:  Any physical address, as the previous kernel may have left it.
  * @order: Set to the order of what begins there.
  *
- * Memory can be taken once: of two who try it at once, one gets it.
+ * Memory can be taken once.
  *
  * Context: Any context.
  * Return: whether preserved memory begins at @phys and is the caller's now.
  */
 bool kho_map_claim(phys_addr_t phys, unsigned int *order)
 {
-	unsigned long *leaf, bit;
-
-	leaf = kho_map_find(phys, order, &bit);
-	if (leaf && test_and_clear_bit(bit, leaf))
+	if (kho_map_take(&kho_map, phys, order))
 		return true;
 
 	pr_err_ratelimited("no preserved memory begins at %pa, or it was restored\n",
@@ -171,29 +172,50 @@ void kho_account_restored(struct page *page, unsigned long nr)
 static unsigned long **kho_noted __initdata;
 static unsigned long kho_noted_pfns __initdata;
 
+/* Root of the previous kernel's map */
+static struct kho_radix_node *kho_map_root __initdata;
+
 /* An array of something for each leaf that covers memory, pages of @order a bit */
 static size_t __init kho_leaves_size(unsigned int order)
 {
-	return PAGE_ALIGN(DIV_ROUND_UP(kho_map_pfns, KHO_LEAF_BITS << order) *
+	return PAGE_ALIGN(DIV_ROUND_UP(kho_map.pfns, KHO_LEAF_BITS << order) *
 			  sizeof(void *));
 }
 
+/* Without memory panics: going on would give preserved memory away. */
+static void __init *kho_note_alloc(size_t size)
+{
+	void *notes = memblock_alloc_try_nid(size, PAGE_SIZE, MEMBLOCK_LOW_LIMIT,
+					     MEMBLOCK_ALLOC_NOLEAKTRACE,
+					     NUMA_NO_NODE);
+
+	if (!notes)
+		panic("KHO: no memory to note what is preserved");
+
+	return notes;
+}
+
+/* In pieces of 128 MiB, which is no more than memory without a hole in struct pages */
 static void __init kho_note(unsigned long pfn, unsigned long nr)
 {
 	unsigned long end = pfn + nr;
 
-	/* With mem= on the command line, or when the map is broken */
-	if (end > kho_map_pfns || !memblock_is_memory(PFN_PHYS(pfn)) ||
-	    !memblock_is_memory(PFN_PHYS(end - 1)))
-		panic("KHO: what was preserved at pfn %#lx is not memory", pfn);
+	if (end > kho_map.pfns || !memblock_is_memory(PFN_PHYS(end - 1)))
+		panic("KHO: what was preserved up to pfn %#lx is not memory", end);
 
 	while (pfn < end) {
 		unsigned long **leaf = &kho_noted[pfn / KHO_LEAF_BITS];
 		unsigned long first = pfn % KHO_LEAF_BITS;
 		unsigned long here = min(end - pfn, KHO_LEAF_BITS - first);
 
+		/* With mem= on the command line, or when the map is broken */
+		if (!memblock_is_memory(PFN_PHYS(pfn)))
+			panic("KHO: what was preserved at pfn %#lx is not memory",
+			      pfn);
 		if (!*leaf)
-			*leaf = memblock_alloc_or_panic(PAGE_SIZE, PAGE_SIZE);
+			*leaf = kho_note_alloc(PAGE_SIZE);
+		if (find_next_bit(*leaf, first + here, first) < first + here)
+			panic("KHO: memory at pfn %#lx was preserved twice", pfn);
 		bitmap_set(*leaf, first, here);
 		pfn += here;
 	}
@@ -214,13 +236,12 @@ static void __init kho_adopt_leaf(struct kho_radix_leaf *leaf, unsigned long key
 		kho_note(pfn + (first << order), (end - first) << order);
 
 	/* All that was preserved and then not any more leaves an empty leaf. */
-	if (pfn >= kho_map_pfns)
+	if (pfn >= kho_map.pfns)
 		return;
-	if (!kho_leaves[order])
-		kho_leaves[order] = memblock_alloc_or_panic(kho_leaves_size(order),
-							    PAGE_SIZE);
-	kho_leaves[order][(pfn >> order) / KHO_LEAF_BITS] = leaf->bitmap;
-	kho_orders |= BIT(order);
+	if (!kho_map.leaves[order])
+		kho_map.leaves[order] = kho_note_alloc(kho_leaves_size(order));
+	kho_map.leaves[order][(pfn >> order) / KHO_LEAF_BITS] = leaf->bitmap;
+	kho_map.orders |= BIT(order);
 }
 
 /* The map stays, too */
@@ -252,9 +273,10 @@ static void __init kho_adopt_node(struct kho_radix_node *node, unsigned int leve
  */
 void __init kho_map_adopt(struct kho_radix_node *map)
 {
-	kho_map_pfns = PHYS_PFN(memblock_end_of_DRAM());
-	kho_noted_pfns = kho_map_pfns;
-	kho_noted = memblock_alloc_or_panic(kho_leaves_size(0), PAGE_SIZE);
+	kho_map.pfns = PHYS_PFN(memblock_end_of_DRAM());
+	kho_noted_pfns = kho_map.pfns;
+	kho_noted = kho_note_alloc(kho_leaves_size(0));
+	kho_map_root = map;
 	kho_adopt_node(map, KHO_TREE_MAX_DEPTH - 1, 0);
 }
 
@@ -328,11 +350,45 @@ bool __init kho_unpreserved_run(unsigned long *first, unsigned long *next,
 	return true;
 }
 
+/**
+ * kho_map_check() - See that nobody has taken preserved memory
+ *
+ * memblock can be told to reserve any memory, by the command line among others. What
+ * is in use already is lost, and devices may be writing to it: panics.
+ *
+ * Context: At boot, right before memblock_free_all().
+ */
+void __init kho_map_check(void)
+{
+	phys_addr_t start, end;
+	u64 i;
+
+	for_each_reserved_mem_range(i, &start, &end)
+		if (kho_next_preserved(PFN_DOWN(start), PFN_UP(end)) < PFN_UP(end))
+			panic("KHO: memory from %pa to %pa is reserved, and was preserved",
+			      &start, &end);
+}
+
 static void __init kho_note_free(void *notes, size_t size)
 {
-	kmemleak_free_part_phys(__pa(notes), size);
-	for (size_t at = 0; at < size; at += PAGE_SIZE)
-		free_reserved_page(virt_to_page(notes + at));
+	for (size_t at = 0; at < size; at += PAGE_SIZE) {
+		struct page *page = virt_to_page(notes + at);
+
+		clear_page_tag_ref(page);
+		ClearPageReserved(page);
+		init_page_count(page);
+		__free_page(page);
+		kho_account_restored(page, 1);
+	}
+}
+
+/* The map belongs to this kernel now, for as long as it runs. */
+static void __init kho_account_node(struct kho_radix_node *node, unsigned int level)
+{
+	kho_account_restored(virt_to_page(node), 1);
+	for (size_t i = 0; level && i < ARRAY_SIZE(node->table); i++)
+		if (node->table[i])
+			kho_account_node(phys_to_virt(node->table[i]), level - 1);
 }
 
 /* All struct pages are there by now, and what is free has been freed. */
@@ -343,6 +399,7 @@ static int __init kho_noted_free(void)
 	if (!kho_noted)
 		return 0;
 
+	kho_account_node(kho_map_root, KHO_TREE_MAX_DEPTH - 1);
 	kho_noted_pfns = 0;
 	for (size_t i = 0; i < size / sizeof(*kho_noted); i++)
 		if (kho_noted[i])

@@ -7,13 +7,13 @@
  * a boot image, may be given), made up as it should be, and cases. A case is
  * a change of one or two fields, and why the check has to refuse the whole then:
  * there is at least one for each rule. What is made up lies at addresses that only
- * the tests' own &typedef kho_take_fn knows; take_once() has pages of its own, marked
- * as preserved memory is.
+ * the tests' own &typedef kho_take_fn knows; take_once() has a map of its own.
  */
 
 #include <kunit/test.h>
 #include <kunit/test-bug.h>
 #include <linux/atomic.h>
+#include <linux/bitmap.h>
 #include <linux/completion.h>
 #include <linux/errno.h>
 #include <linux/kho/check/iommufd.h>
@@ -22,7 +22,7 @@
 #include <linux/kho/check/pci.h>
 #include <linux/kho/check/vfio_pci.h>
 #include <linux/kho/check/vtd.h>
-#include <linux/kho/memory.h>
+#include <linux/kho/preserved.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -927,14 +927,13 @@ LEFT_TEST(image)
 
 /* --- memory that is taken ------------------------------------------------- */
 
-/* As KHO marks preserved memory of one page: its order, and above that "KHOP" */
-#define PRESERVED	(0x4b484f50UL << 32)
-
 #define TAKEN_PAGES	32
 #define TAKERS		4
 
 struct taking {
-	struct page *pages[TAKEN_PAGES];
+	struct kho_map map;
+	unsigned long *leaves[1];
+	DECLARE_BITMAP(leaf, TAKEN_PAGES);
 	atomic_t taken[TAKEN_PAGES];
 	atomic_t ready;
 	struct completion done;
@@ -944,12 +943,13 @@ struct taking {
 static int taker(void *data)
 {
 	struct taking *taking = data;
+	unsigned int order;
 
 	for (int i = 0; i < TAKEN_PAGES; i++) {
 		atomic_inc(&taking->ready);
 		while (atomic_read(&taking->ready) < (i + 1) * TAKERS)
 			cond_resched();
-		if (kho_take(page_to_phys(taking->pages[i]), PAGE_SIZE))
+		if (kho_map_take(&taking->map, PFN_PHYS(i), &order))
 			atomic_inc(&taking->taken[i]);
 	}
 	complete(&taking->done);
@@ -962,19 +962,15 @@ static void take_once(struct kunit *test)
 {
 	struct task_struct *tasks[TAKERS];
 	struct taking *taking = kunit_kzalloc(test, sizeof(*taking), GFP_KERNEL);
+	unsigned int order;
 
 	KUNIT_ASSERT_NOT_NULL(test, taking);
 	init_completion(&taking->done);
-	for (int i = 0; i < TAKEN_PAGES; i++) {
-		taking->pages[i] = alloc_page(GFP_KERNEL);
-		KUNIT_ASSERT_NOT_NULL(test, taking->pages[i]);
-		KUNIT_EXPECT_NULL(test, kho_peek(page_to_phys(taking->pages[i]),
-						 PAGE_SIZE));
-		set_page_private(taking->pages[i], PRESERVED);
-		KUNIT_EXPECT_NOT_NULL(test,
-				      kho_peek(page_to_phys(taking->pages[i]),
-					       PAGE_SIZE));
-	}
+	bitmap_set(taking->leaf, 0, TAKEN_PAGES);
+	taking->leaves[0] = taking->leaf;
+	taking->map.leaves[0] = taking->leaves;
+	taking->map.orders = BIT(0);
+	taking->map.pfns = TAKEN_PAGES;
 
 	for (int i = 0; i < TAKERS; i++) {
 		tasks[i] = kthread_create(taker, taking, "taker%d", i);
@@ -989,11 +985,30 @@ static void take_once(struct kunit *test)
 	for (int i = 0; i < TAKERS; i++)
 		kthread_stop_put(tasks[i]);
 
-	for (int i = 0; i < TAKEN_PAGES; i++) {
+	for (int i = 0; i < TAKEN_PAGES; i++)
 		KUNIT_EXPECT_EQ(test, atomic_read(&taking->taken[i]), 1);
-		/* Taking counts it as memory that was not there before */
-		adjust_managed_page_count(taking->pages[i], -1);
-		kho_taken_free(page_address(taking->pages[i]));
+	KUNIT_EXPECT_FALSE(test, kho_map_take(&taking->map, 1, &order));
+	KUNIT_EXPECT_FALSE(test, kho_map_take(&taking->map,
+					      PFN_PHYS(TAKEN_PAGES), &order));
+}
+
+/* Memory is given whole, with its order, from where it begins. */
+static void take_orders(struct kunit *test)
+{
+	unsigned long small = BIT(3) | BIT(5), large = BIT(1), none = 0;
+	unsigned long *leaves[] = { &small, &none, &large };
+	struct kho_map map = { .pfns = 8, .orders = BIT(0) | BIT(1) | BIT(2) };
+	static const int orders[] = { -1, -1, -1, 0, 2, 0, -1, -1 };
+	unsigned int order;
+
+	for (int i = 0; i < ARRAY_SIZE(leaves); i++)
+		map.leaves[i] = &leaves[i];
+	for (int pfn = 0; pfn < ARRAY_SIZE(orders); pfn++) {
+		bool taken = kho_map_take(&map, PFN_PHYS(pfn), &order);
+
+		KUNIT_EXPECT_EQ(test, taken ? (int)order : -1, orders[pfn]);
+		KUNIT_EXPECT_FALSE(test, kho_map_take(&map, PFN_PHYS(pfn),
+						      &order));
 	}
 }
 
@@ -1027,6 +1042,7 @@ static struct kunit_case handover_cases[] = {
 	KUNIT_CASE_PARAM(luo, luo_case_gen_params),
 	KUNIT_CASE_PARAM(image, image_case_gen_params),
 	KUNIT_CASE(take_once),
+	KUNIT_CASE(take_orders),
 	{}
 };
 
