@@ -10,7 +10,7 @@ TESTS    ?= tests
 UPDATES  ?= 100
 
 # What the tests run on: of Linux 7.3 all there is, of 7.2 one of each kind.
-FLAVOURS_7.3 := lab-a lab-b builtin debug raised distro stock kunit
+FLAVOURS_7.3 := lab-a lab-b debug raised distro stock kunit
 FLAVOURS_7.2 := lab-a
 KERNELS      := $(FLAVOURS_7.3) $(FLAVOURS_7.2:%=7.2-%)
 BUILD    := $(abspath build)
@@ -29,6 +29,7 @@ help:
 	@echo '  make test      the core scenarios, in virtual machines (TESTS=tests/FILE.py)'
 	@echo '  make test-all  all scenarios on all kernels, which takes long'
 	@echo '  make soak      UPDATES=$(UPDATES) in a row in one machine, with exact accounts (KERNELS=modules, debug...)'
+	@echo '  make bench     what an update costs against a bare kexec, counted in instructions (QUICK=1: in minutes)'
 	@echo '  make shell     a lab machine to play in'
 	@echo '  make tool      the command-line tool, build/tool/vfio-liveupdate'
 	@echo '  make deb       Debian packages of the library, the tool and a kernel, build/deb'
@@ -102,6 +103,11 @@ soak: setup
 	@$(PYTHON) -m lab soak --updates $(UPDATES) \
 		--kernel $(firstword $(SOAK_IMAGES)) --next $(lastword $(SOAK_IMAGES))
 
+# What an update costs, by instructions; QUICK=1 has a few cases.
+bench: KERNELS := lab-a lab-b
+bench: lab
+	@$(PYTHON) -m lab bench $(if $(QUICK),--quick)
+
 shell: KERNELS := lab-a lab-b
 shell: lab
 	@$(PYTHON) -m lab shell
@@ -109,7 +115,7 @@ shell: lab
 test: lab rootfs
 	@$(PYTEST) $(TESTS)
 
-test-all: KERNELS += 7.2-builtin
+test-all: KERNELS += builtin 7.2-builtin
 test-all: lab rootfs
 	@$(PYTEST) $(TESTS) --kernels all
 
@@ -124,5 +130,5 @@ clean:
 	done
 	rm -rf $(BUILD)
 
-.PHONY: help setup tree hooks series try kernel lab guest tool deb rootfs demo soak shell test test-all \
+.PHONY: help setup tree hooks series try kernel lab guest tool deb rootfs demo soak bench shell test test-all \
 	check clean

@@ -16,8 +16,7 @@ ALL = ("nvme0", "igb0", "nvme1", "igb1")
 BOTH = ("nvme0", "igb0")
 
 
-@pytest.mark.cut(("modules", "scalable"), ("builtin", "scalable"), ("debug", "legacy"),
-                 ("distro", "scalable"))
+@pytest.mark.cut(("modules", "scalable"), ("debug", "legacy"), ("distro", "scalable"))
 def test_update(start, mode):
     """The goal: NVMe and igb, below a root port and a switch, never stop; nothing is lost."""
     m = start(**MODES[mode])

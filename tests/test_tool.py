@@ -1033,6 +1033,7 @@ def test_wrong_scratch(start):
     assert said.code == FAILED and "has to fit into what kho_scratch= sets aside" in said.err
 
 
+@pytest.mark.thorough
 def test_built_in(start):
     """With VFIO in the kernel itself nothing is missing either."""
     m = start(topology=SMALL, kernel="builtin", next_kernel="builtin")
