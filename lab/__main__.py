@@ -5,7 +5,7 @@ import argparse
 import subprocess
 import sys
 
-from . import ImageError, Machine, MachineError
+from . import ImageError, Machine, MachineError, bench, paths
 from .cost import table
 from .soak import soak
 
@@ -38,6 +38,17 @@ def cost(args):
     """Measure what each step of an update costs, and in what that grows."""
     for line in table(args.sizes, args.kernel, args.next):
         print(line)
+    return 0
+
+
+def benchmark(args):
+    """Measure updates against bare kexecs, by instructions; leaves bench.json and plots."""
+    folder = paths.BUILD / "bench"
+    kernels = args.kernel, args.next or ("lab-b" if args.kernel == "lab-a" else args.kernel)
+    for line in bench.run(folder, bench.QUICK if args.quick else bench.ALL, kernels,
+                          "scalable" if args.scalable else "legacy"):
+        print(line)
+    print(f"bench: bench.json and plots are in {folder}")
     return 0
 
 
@@ -74,6 +85,9 @@ def main():
     steps.add_argument("--sizes", type=int, nargs="+", default=[16, 64, 256],
                        help="how much memory is mapped, in MiB (16 64 256)")
     steps.set_defaults(run=cost)
+    against = commands.add_parser("bench", help=benchmark.__doc__, parents=common)
+    against.add_argument("--quick", action="store_true", help="a few cases only, in minutes")
+    against.set_defaults(run=benchmark)
     many = commands.add_parser("soak", help=updates.__doc__, parents=common)
     many.add_argument("--updates", type=int, default=100, help="how many (100)")
     many.add_argument("--smp", type=int, default=2, help="how many processors (2)")

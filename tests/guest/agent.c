@@ -5,6 +5,7 @@
  * In:	"NAME COMMAND ARGS..."	for the worker NAME, started at first use
  *	"@ kill NAME"		SIGKILL it and wait until it is gone
  *	"@ list"		the workers and their process ids
+ *	"@ began"		when the agent started, in nanoseconds of the machine
  * Out:	"! ready RELEASE"	once, when the agent starts
  *	"NAME: TEXT"		any number of lines of output
  *	"NAME= ok VALUES" or "NAME= err ERRNO_NAME MESSAGE"	exactly one
@@ -48,6 +49,7 @@ struct worker {
 static struct worker *workers[MAX_WORKERS];
 static struct lines requests;
 static int tty;
+static uint64_t began;
 
 /* Write all of a buffer, whatever it takes. */
 static int write_all(int fd, const char *buf, size_t len)
@@ -246,6 +248,13 @@ static void agent_command(const char *line)
 
 	if (!strcmp(line, "list")) {
 		agent_list();
+	} else if (!strcmp(line, "began")) {
+		char text[64];
+
+		snprintf(text, sizeof(text), "= ok %llu",
+			 (unsigned long long)began);
+		reply("@", text);
+		return;
 	} else if (!strncmp(line, "kill ", 5)) {
 		place = worker_place(line + 5);
 		if (place < 0) {
@@ -351,8 +360,10 @@ static void agent_loop(void)
 static int agent_main(const char *path)
 {
 	struct utsname uts;
-	int ret = tty_open(path);
+	int ret;
 
+	began = machine_ns();
+	ret = tty_open(path);
 	if (ret) {
 		fprintf(stderr, "guest: %s: %s\n", path, strerror(-ret));
 		return 1;

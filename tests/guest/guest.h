@@ -112,6 +112,7 @@ void result(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int complain(int err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 int sys(long ret);
+uint64_t machine_ns(void);
 uint64_t now_ms(void);
 void pause_us(unsigned int us);
 

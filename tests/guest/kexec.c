@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -68,6 +69,22 @@ static int cmd_kexec_go(const struct arg *a)
 			   LINUX_REBOOT_CMD_KEXEC, NULL));
 }
 
+/* The same; the console tells first when that was, by the clock that goes on through it. */
+static int cmd_kexec_go_at(const struct arg *a)
+{
+	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	char line[64];
+	ssize_t ret;
+
+	if (fd < 0)
+		return -errno;
+	snprintf(line, sizeof(line), "lab: kexec at %llu ns\n",
+		 (unsigned long long)machine_ns());
+	ret = write(fd, line, strlen(line));
+	close(fd);
+	return ret < 0 ? ret : cmd_kexec_go(a);
+}
+
 const struct command kexec_commands[] = {
 	{ "kexec_load", "ssr", cmd_kexec_load, "KERNEL INITRD COMMAND LINE" },
 	{ "kexec_load_crash", "ssr", cmd_kexec_load_crash,
@@ -75,5 +92,6 @@ const struct command kexec_commands[] = {
 	{ "kexec_load_old", "n", cmd_kexec_load_old, "ADDRESS" },
 	{ "kexec_unload", "", cmd_kexec_unload, "" },
 	{ "kexec_go", "", cmd_kexec_go, "" },
+	{ "kexec_go_at", "", cmd_kexec_go_at, "" },
 	{}
 };
