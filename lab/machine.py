@@ -31,10 +31,14 @@ from .topology import STANDARD, Run, arguments
 from .wire import Wire
 
 # no_timer_check: on a busy host the timer can be too slow for Linux's test of it, which panics.
+# tsc=nowatchdog: Linux compares the TSCs of two processors while it boots. The one waits for the
+# other with interrupts off, and its patience is measured by a clock that needs the timer interrupt
+# then: it can stand still for ever (watchdog_wait_seq() of Linux 7.2 and 7.3).
 # earlyprintk: what a kernel says before its console is there, such as why it cannot go on.
 # unknown_nmi_panic: what a kernel would still say that stands still, see Machine._wait_kernel().
 COMMAND_LINE = ("console=ttyS0 earlyprintk=serial,ttyS0,115200 liveupdate=on kho=on intel_iommu=on"
-                " iommu=nopt panic=-1 retain_initrd no_timer_check unknown_nmi_panic")
+                " iommu=nopt panic=-1 retain_initrd no_timer_check"
+                " tsc=nowatchdog unknown_nmi_panic")
 # A shell on the console: in the initramfs, and where systemd runs.
 SHELL = "lab.shell systemd.debug_shell=ttyS0"
 SPLAT = re.compile(

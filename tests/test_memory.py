@@ -3,7 +3,8 @@
 
 import pytest
 
-from lab.memory import cross
+from conftest import KERNELS
+from lab.memory import measure
 from update import memory, see_memory_back
 
 # One piece a page: what a long life makes of memory, at worst
@@ -44,16 +45,16 @@ def test_pieces(start, kernels, size, run):
 
 
 @pytest.mark.only("modules")
-def test_cost(start):
+def test_cost(kernels):
     """What memory costs is little for each page, and does not grow with their number."""
-    def crossed(suffix, size, run=None):
+    def crossed(size, run=None):
         """Take a memfd through an update of a machine that counts instructions."""
-        machine = start(suffix, topology=(), memory="1G", icount=True)
-        return cross(machine, size << 20, run)
+        return measure(*KERNELS[kernels], size << 20, run)
 
-    bare = crossed("-bare", 0)
-    whole = crossed("-whole", 256)
-    few, many = crossed("-few", 32, 1), crossed("-many", 128, 1)
+    # Such a machine takes a whole processor, also when it has nothing to do: one at a time
+    bare = crossed(0)
+    whole = crossed(256)
+    few, many = crossed(32, 1), crossed(128, 1)
     # 10 ms for a GiB in one piece; a fragment 1 µs, and as much as any other
     assert whole.boot_more(bare) * (1 << 18) <= 10000
     assert many.boot_more(bare) <= 1.05

@@ -200,7 +200,8 @@ static void __init kho_note(unsigned long pfn, unsigned long nr)
 {
 	unsigned long end = pfn + nr;
 
-	if (end > kho_map.pfns || !memblock_is_memory(PFN_PHYS(end - 1)))
+	if (end > kho_map.pfns ||
+	    (nr > 1 && !memblock_is_memory(PFN_PHYS(end - 1))))
 		panic("KHO: what was preserved up to pfn %#lx is not memory", end);
 
 	while (pfn < end) {
