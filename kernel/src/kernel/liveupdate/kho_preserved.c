@@ -43,6 +43,7 @@
  *
  * - Nothing can be restored before page_alloc_init_late(), which initializes struct
  *   pages that were deferred: not in an early_initcall().
+ * - memtest= on the command line writes to all memory at boot, preserved or not.
  * - Folios of 2^38 pages and more, which share a leaf with those of another order,
  *   cannot be preserved. That is a pebibyte.
  */
