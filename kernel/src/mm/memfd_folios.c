@@ -178,12 +178,18 @@ static int memfd_list_folio(struct folio *folio, struct memfd_luo_folio_ser *ser
 	return 0;
 }
 
+static void memfd_unlist(const struct memfd_luo_folio_ser *ser, u64 nr)
+{
+	while (nr)
+		kho_unpreserve_folio(pfn_folio(ser[--nr].pfn));
+}
+
 /* Of all folios, or none after an error */
 static int memfd_list(struct address_space *mapping, pgoff_t end,
 		      struct memfd_luo_folio_ser *ser, u64 nr)
 {
 	struct folio *folios[XA_CHUNK_SIZE];
-	unsigned int i = 0, here;
+	unsigned int i, here;
 	pgoff_t index = 0;
 	u64 listed = 0;
 	int err = 0;
@@ -201,8 +207,7 @@ static int memfd_list(struct address_space *mapping, pgoff_t end,
 	if (!err && listed == nr)
 		return 0;
 
-	while (listed)
-		kho_unpreserve_folio(pfn_folio(ser[--listed].pfn));
+	memfd_unlist(ser, listed);
 
 	return err ?: -EIO;
 }
@@ -247,8 +252,7 @@ int memfd_preserve_folios(struct file *file, struct kho_vmalloc *vmalloc,
 	if (!err)
 		return 0;
 
-	for (u64 i = 0; i < *nr; i++)
-		kho_unpreserve_folio(pfn_folio((*ser)[i].pfn));
+	memfd_unlist(*ser, *nr);
 err_free:
 	vfree(*ser);
 err_unpin:

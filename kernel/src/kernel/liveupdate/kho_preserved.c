@@ -14,7 +14,7 @@
  *   kho_memory_init()
  *     kho_map_check()               panics if somebody has taken any
  *   memblock_free_all()
- *     kho_unpreserved_run()         frees what is between them
+ *     kho_unpreserved_run()         finds what may be freed
  *   page_alloc_init_late()
  *     deferred_free_pages()         the same, CONFIG_DEFERRED_STRUCT_PAGE_INIT
  *   core_initcall()
@@ -171,7 +171,6 @@ void kho_account_restored(struct page *page, unsigned long nr)
 
 /* For each 128 MiB a bitmap of preserved pages, or NULL where there are none */
 static unsigned long **kho_noted __initdata;
-static unsigned long kho_noted_pfns __initdata;
 
 /* Root of the previous kernel's map */
 static struct kho_radix_node *kho_map_root __initdata;
@@ -276,7 +275,6 @@ static void __init kho_adopt_node(struct kho_radix_node *node, unsigned int leve
 void __init kho_map_adopt(struct kho_radix_node *map)
 {
 	kho_map.pfns = PHYS_PFN(memblock_end_of_DRAM());
-	kho_noted_pfns = kho_map.pfns;
 	kho_noted = kho_note_alloc(kho_leaves_size(0));
 	kho_map_root = map;
 	kho_adopt_node(map, KHO_TREE_MAX_DEPTH - 1, 0);
@@ -292,7 +290,7 @@ void __init kho_map_adopt(struct kho_radix_node *map)
  */
 unsigned long __init kho_next_preserved(unsigned long pfn, unsigned long end)
 {
-	unsigned long limit = min(end, kho_noted_pfns);
+	unsigned long limit = min(end, kho_map.pfns);
 
 	while (pfn < limit) {
 		const unsigned long *leaf = kho_noted[pfn / KHO_LEAF_BITS];
@@ -313,7 +311,7 @@ unsigned long __init kho_next_preserved(unsigned long pfn, unsigned long end)
 static unsigned long __init kho_next_unpreserved(unsigned long pfn,
 						 unsigned long end)
 {
-	unsigned long limit = min(end, kho_noted_pfns);
+	unsigned long limit = min(end, kho_map.pfns);
 
 	while (pfn < limit) {
 		const unsigned long *leaf = kho_noted[pfn / KHO_LEAF_BITS];
@@ -402,7 +400,6 @@ static int __init kho_noted_free(void)
 		return 0;
 
 	kho_account_node(kho_map_root, KHO_TREE_MAX_DEPTH - 1);
-	kho_noted_pfns = 0;
 	for (size_t i = 0; i < size / sizeof(*kho_noted); i++)
 		if (kho_noted[i])
 			kho_note_free(kho_noted[i], PAGE_SIZE);
