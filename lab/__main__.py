@@ -44,9 +44,8 @@ def cost(args):
 def benchmark(args):
     """Measure updates against bare kexecs, by instructions; leaves bench.json and plots."""
     folder = paths.BUILD / "bench"
-    kernels = args.kernel, args.next or ("lab-b" if args.kernel == "lab-a" else args.kernel)
-    for line in bench.run(folder, bench.QUICK if args.quick else bench.ALL, kernels,
-                          "scalable" if args.scalable else "legacy"):
+    for line in bench.run(folder, bench.QUICK if args.quick else bench.ALL,
+                          (args.kernel, args.next), "scalable" if args.scalable else "legacy"):
         print(line)
     print(f"bench: bench.json and plots are in {folder}")
     return 0

@@ -13,6 +13,7 @@ import subprocess
 from dataclasses import asdict, dataclass, field
 
 from . import Machine
+from .memory import allocate, took
 from .topology import Nvme, Port, Switch
 
 IOVA = 0x10_0000_0000
@@ -87,7 +88,7 @@ class Bench:
     def step(self, name, *words):
         """Run a command, and add what it took to a step."""
         self.owner(*words)
-        self.steps[name] = self.steps.get(name, 0) + int(self.owner("took")) / 1e6
+        self.steps[name] = self.steps.get(name, 0) + took(self.owner)
 
     def jump(self):
         """Update to the next kernel; returns the ms from reboot(2) to its first program."""
@@ -105,13 +106,7 @@ class Bench:
         """Give the owner its memory and devices."""
         owner, case = self.owner, self.case
         if case.memory:
-            owner("memfd", "B", f"{case.memory}m")
-            if case.pieces:
-                owner("memfd", "C", f"{case.memory}m")
-                owner("mem_interleave", "B", "C", case.pieces)
-                owner("close", "C")
-            else:
-                owner("mem_touch", "B")
+            allocate(owner, "B", f"{case.memory}m", case.pieces)
         if not case.devices:
             return
         bdfs = [self.machine.bdf(f"nvme{i}") for i in self.devices()]
@@ -178,14 +173,15 @@ class Bench:
             self.step("hand over", "vfio_attach", f"D{i}", "H")
 
 
-def measure(case, kernels=("lab-a", "lab-b"), mode="legacy", say=print):
-    """Measure a case and the bare kexec of the same machine; returns a Result."""
-    say(f"bench: {case} ({kernels[0]} to {kernels[1]}, {mode})")
+def measure(case, kernels, mode, say=print):
+    """Measure a case and the bare kexec of the same machine, whose kernels these are."""
     memory = max(1024, case.memory * (2 if case.pieces else 1) + 768 + 64 * case.devices)
     options = {"topology": topology(case.devices), "icount": True, "memory": f"{memory}M",
                "scalable": mode == "scalable", "patience": 1800}
     name = re.sub(r"\W+", "-", f"bench-{case}-{kernels[0]}-{mode}")
     with Machine(f"{name}-bare", *kernels, **options) as machine:
+        kernels = machine.kernel.flavour, machine.next_kernel.flavour
+        say(f"bench: {case} ({' to '.join(kernels)}, {mode})")
         bare = Bench(machine, Case()).jump()
     with Machine(name, *kernels, **options) as machine:
         bench = Bench(machine, case)
@@ -193,7 +189,7 @@ def measure(case, kernels=("lab-a", "lab-b"), mode="legacy", say=print):
         bench.preserve()
         bench.steps["boot"] = bench.jump()
         bench.take_over()
-    return Result(case, tuple(kernels), mode, bare, bench.steps)
+    return Result(case, kernels, mode, bare, bench.steps)
 
 
 STEPS = ("preserve", "boot", "retrieve devices", "retrieve memory", "map", "hand over")

@@ -37,21 +37,24 @@ def took(worker):
     return int(worker("took")) / 1e6
 
 
-def fill(worker, size, run):
-    """Make memfd A: in one piece as far as may be, or in pieces of so many pages."""
-    worker("memfd", "A", size)
-    if run:
-        worker("memfd", "B", size)
-        worker("mem_interleave", "A", "B", run)
-        worker("close", "B")
-    worker("mem_fill", "A", 0, size, 1)
+def allocate(worker, name, size, run=None):
+    """Make a memfd with all its pages: in one piece as far as may be, or in pieces of so many."""
+    worker("memfd", name, size)
+    if not run:
+        worker("mem_touch", name)
+        return
+    between = f"{name}-between"
+    worker("memfd", between, size)
+    worker("mem_interleave", name, between, run)
+    worker("close", between)
 
 
 def cross(machine, size, run=None):
     """Take a memfd of a size through an update of a machine that counts; returns the Cost."""
     worker = machine.worker("owner")
     if size:
-        fill(worker, size, run)
+        allocate(worker, "A", size, run)
+        worker("mem_fill", "A", 0, size, 1)
         worker("session_create", "S", "memory")
         worker("preserve", "S", 1, "A")
         preserve = took(worker)

@@ -4,7 +4,7 @@
 import pytest
 
 from conftest import KERNELS
-from lab.memory import measure
+from lab.memory import allocate, measure
 from update import memory, see_memory_back
 
 # One piece a page: what a long life makes of memory, at worst
@@ -23,10 +23,7 @@ def test_pieces(start, kernels, size, run):
     # Of the memory above 4 GiB distro initializes struct pages late.
     m = start(topology=(), memory="5G" if kernels == "distro" else None)
     owner = m.worker("owner")
-    owner("memfd", "A", size)
-    owner("memfd", "B", size)
-    owner("mem_interleave", "A", "B", run)
-    owner("close", "B")
+    allocate(owner, "A", size, run)
     owner("mem_fill", "A", 0, size, 7)
     totals = []
     for update in range(5):
