@@ -45,6 +45,18 @@ def test_preserved(start, command):
     see_stopped(owner, go_down(owner, command))
 
 
+def test_config_file(start):
+    """Root writes to the configuration of a device all the time, and waits while it is reset."""
+    m, owner = at_work(start, "nvme0", "igb0")
+    owner.preserve()
+    bdf = owner.devices["igb0"].bdf
+    low, high = m.config(bdf)[pci.COMMAND:pci.COMMAND + 2]
+    m.sh(f"printf '\\{low:o}\\{high:o}' >/tmp/command;"
+         f" while dd if=/tmp/command of=/sys/bus/pci/devices/{bdf}/config bs=2"
+         f" seek={pci.COMMAND // 2} conv=notrunc; do :; done >/dev/null 2>&1 &")
+    see_stopped(owner, go_down(owner, REBOOT))
+
+
 @pytest.mark.thorough
 def test_emergency(start):
     """In an emergency nobody stops them, nor the IOMMU: DMA goes where it may until the reset."""

@@ -71,6 +71,19 @@ pci_liveupdate_drop_write(const struct pci_dev *dev, int where, u32 val,
 	       __pci_liveupdate_drop_write(dev, where, val, size, _RET_IP_);
 }
 
+/*
+ * The same question once more, for user space that had to wait after the first for
+ * pci_cfg_access_unlock(): did the device become read-only meanwhile? Under
+ * pci_lock, so that no write is on its way when that is taken after
+ * pci_liveupdate_set_read_only(). Not for bridges, which are read-only from the
+ * start, but for some bits.
+ */
+static inline bool pci_liveupdate_late_write(const struct pci_dev *dev)
+{
+	return pci_liveupdate_read_only(dev) &&
+	       READ_ONCE(dev->liveupdate.incoming) != PCI_LIVEUPDATE_BRIDGE;
+}
+
 #else
 
 static inline void pci_liveupdate_setup_device(struct pci_dev *pdev)
@@ -145,6 +158,11 @@ static inline bool pci_liveupdate_running(const struct pci_dev *dev)
 
 static inline bool pci_liveupdate_drop_write(const struct pci_dev *dev,
 					     int where, u32 val, int size)
+{
+	return false;
+}
+
+static inline bool pci_liveupdate_late_write(const struct pci_dev *dev)
 {
 	return false;
 }
