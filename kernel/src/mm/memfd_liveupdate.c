@@ -28,7 +28,8 @@
  *
  * - Its session cannot be finished before the restored page tables are gone.
  * - When retrieve fails half-way its memory is not freed before the next boot.
- * - memfds with huge pages of hugetlbfs cannot be preserved.
+ *
+ * Memfds with huge pages of hugetlbfs are told of in mm/hugetlb_liveupdate.c.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -36,6 +37,8 @@
 #include <linux/export.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/hugetlb.h>
+#include <linux/hugetlb_liveupdate.h>
 #include <linux/io.h>
 #include <linux/iopoll.h>
 #include <linux/kho/check/memfd.h>
@@ -67,6 +70,9 @@ int memfd_liveupdate_mark_dma(const struct luo_file_set *files,
 	struct memfd_luo_ser *ser;
 	u64 data;
 	int ret;
+
+	if (is_file_hugepages(file))
+		return hugetlb_liveupdate_mark_dma(files, file);
 
 	ret = liveupdate_find_file(files, file, MEMFD_LUO_FH_COMPATIBLE, &data);
 	if (ret)

@@ -22,6 +22,9 @@
  */
 #define MEMFD_HOLD_LIVEUPDATE_COMPATIBLE	"memfd-hold-v1"
 
+/* Memfds with huge pages of hugetlbfs, of running devices or not */
+#define HUGETLB_MEMFD_LIVEUPDATE_COMPATIBLE	"hugetlb-memfd-v1"
+
 /*
  * Linux's own. The headers that they are from are for C alone; that these are
  * the same is asserted where the image is checked, in luo_image.c.

@@ -4,7 +4,7 @@
 #define _LINUX_KHO_CHECK_MEMFD_H
 
 #include <linux/kho/abi/memfd.h>
-#include <linux/kho/check/check.h>
+#include <linux/kho/check/array.h>
 
 /* In one page of their list; none lies in two */
 #define MEMFD_SER_FOLIOS_OF_PAGE \
@@ -14,26 +14,14 @@
 	(MEMFD_LUO_FOLIO_DIRTY | MEMFD_LUO_FOLIO_UPTODATE)
 
 /**
- * typedef kho_size_fn - How large is preserved memory?
- * @phys: Physical address at which it begins.
- *
- * Return: its size in bytes, 0 when none begins there.
- */
-typedef size_t (*kho_size_fn)(phys_addr_t phys);
-
-/**
  * struct memfd_ser_walk - How far the check of a memfd has come.
  * @ser:   Its head.
- * @peek:  Where its lists come from.
  * @size_of: Tells the size of its folios.
- * @left:  Entries of the list of folios that are not checked yet.
  * @index: Page offset in the file after the last folio.
  */
 struct memfd_ser_walk {
 	const struct memfd_luo_ser *ser;
-	kho_take_fn peek;
 	kho_size_fn size_of;
-	u64 left;
 	u64 index;
 };
 
@@ -67,49 +55,14 @@ static inline const char *memfd_ser_check_folio(struct memfd_ser_walk *walk,
 	return NULL;
 }
 
-/* One run of pages of the list of folios */
-static inline const char *memfd_ser_check_pages(struct memfd_ser_walk *walk,
-						u64 phys)
+static inline const char *memfd_ser_check_folios(const void *entries, u64 count,
+						 void *data)
 {
-	u64 size = (u64)PAGE_SIZE << walk->ser->folios.order;
-	const struct memfd_luo_folio_ser *folios = walk->peek(phys, size);
-	u64 count = MEMFD_SER_FOLIOS_OF_PAGE << walk->ser->folios.order;
+	const struct memfd_luo_folio_ser *folios = entries;
 	const char *why = NULL;
 
-	if (!folios)
-		return "its list of pages is not in preserved memory";
-	if (count > walk->left)
-		count = walk->left;
-	walk->left -= count;
 	for (u64 i = 0; i < count && !why; i++)
-		why = memfd_ser_check_folio(walk, &folios[i]);
-
-	return why;
-}
-
-/* The list of folios is where a chain of chunks says that it is. */
-static inline const char *memfd_ser_check_chunks(struct memfd_ser_walk *walk)
-{
-	u64 runs = walk->ser->folios.total_pages >> walk->ser->folios.order;
-	u64 phys = walk->ser->folios.first.phys;
-	const char *why = NULL;
-
-	while (phys && !why) {
-		const struct kho_vmalloc_chunk *chunk;
-
-		chunk = walk->peek(phys, sizeof(*chunk));
-		/* Linux begins another when one is full, if anything follows or not */
-		if (!chunk || (!chunk->phys[0] && chunk->hdr.next.phys))
-			return "its list of pages is broken";
-		for (u32 i = 0; i < KHO_VMALLOC_SIZE && chunk->phys[i] && !why; i++) {
-			if (!runs--)
-				return "its list of pages does not end";
-			why = memfd_ser_check_pages(walk, chunk->phys[i]);
-		}
-		phys = chunk->hdr.next.phys;
-	}
-	if (!why && runs)
-		why = "its list of pages is too short";
+		why = memfd_ser_check_folio(data, &folios[i]);
 
 	return why;
 }
@@ -129,13 +82,14 @@ static inline const char *memfd_ser_check(const struct memfd_luo_ser *ser,
 					  u64 max)
 {
 	u64 size = (ser->size + PAGE_SIZE - 1) / PAGE_SIZE;
-	u64 pages = ser->nr_folios / MEMFD_SER_FOLIOS_OF_PAGE +
-		    !!(ser->nr_folios % MEMFD_SER_FOLIOS_OF_PAGE);
-	struct memfd_ser_walk walk = {
-		.ser = ser,
+	struct memfd_ser_walk walk = { .ser = ser, .size_of = size_of };
+	struct kho_array array = {
+		.vmalloc = &ser->folios,
+		.count = ser->nr_folios,
+		.of_page = MEMFD_SER_FOLIOS_OF_PAGE,
 		.peek = peek,
-		.size_of = size_of,
-		.left = ser->nr_folios,
+		.check = memfd_ser_check_folios,
+		.data = &walk,
 	};
 	const char *why;
 
@@ -151,13 +105,7 @@ static inline const char *memfd_ser_check(const struct memfd_luo_ser *ser,
 		return size && ser->flags & MEMFD_LUO_FLAG_DMA ?
 		       "memory of a device has a hole" : NULL;
 
-	if (ser->folios.order > 18 ||
-	    ser->folios.total_pages & ((1U << ser->folios.order) - 1) ||
-	    ser->folios.total_pages < pages ||
-	    ser->folios.total_pages >= pages + (1U << ser->folios.order))
-		return "its list of pages has an impossible size";
-
-	why = memfd_ser_check_chunks(&walk);
+	why = kho_array_check(&array);
 	if (!why && ser->flags & MEMFD_LUO_FLAG_DMA && walk.index < size)
 		why = "memory of a device has a hole";
 
