@@ -224,9 +224,12 @@ class Worker:
         """Return a device's config space as its owner sees it through VFIO."""
         return bytes.fromhex(self("cfg_read", device, 0, length).text.replace("\n", ""))
 
-    def dma_memory(self, name, size, iova, iommufd="I", ioas="A"):
-        """Make a memfd and map it for the devices of an IOAS."""
-        self("memfd", name, size)
+    def dma_memory(self, name, size, iova, iommufd="I", ioas="A", page=0):
+        """Make a memfd, of huge pages of a size if one is given; map it for an IOAS's devices."""
+        if page:
+            self("memfd_huge", name, size, page)
+        else:
+            self("memfd", name, size)
         self("ioas_map_file", iommufd, ioas, name, 0, size, iova)
 
 

@@ -51,6 +51,7 @@ class Device:
     name: str
     number: int
     bdf: str = None
+    page: int = 0
     witness: Witness = None
     hwpt: str = None
     stream: object = None
@@ -79,7 +80,7 @@ class Device:
     @property
     def size(self):
         """Size of its DMA memory."""
-        return MEMORY[self.kind]
+        return max(MEMORY[self.kind], self.page)
 
     @property
     def iova(self):
@@ -115,8 +116,11 @@ class Account:
 class Running:
     """A process and its devices."""
 
-    def __init__(self, machine, name="owner", *, session="running", first=0, rate=None):
-        """Name the process and its session; first is the number of its first device."""
+    def __init__(self, machine, name="owner", *, session="running", first=0, rate=None, page=0):
+        """Name the process and its session; first is the number of its first device.
+
+        page: the size of the huge pages that DMA memory is of.
+        """
         self.machine = machine
         self.worker = machine.worker(name)
         self.session = session
@@ -124,6 +128,7 @@ class Running:
         self.rate = rate or (RATE_SLOW if machine.slow else RATE)
         self.frame_rate = self.rate * FRAMES
         self._first = first
+        self._page = page
 
     def __call__(self, *words, **options):
         """Run a command in the process."""
@@ -138,7 +143,8 @@ class Running:
     def open(self, *names, shared=False, marked=True):
         """Open devices, each attached to a page table that is marked; shared: all to one."""
         for name in names:
-            device = Device(name, self._first + len(self.devices), self.machine.bdf(name))
+            device = Device(name, self._first + len(self.devices), self.machine.bdf(name),
+                            self._page)
             self.machine.bind_vfio(device.bdf)
             self("vfio_open", device.file, device.bdf)
             if "I" not in self.worker.objects():
@@ -161,7 +167,7 @@ class Running:
     def start(self):
         """Start the devices' drivers and give them work."""
         for device in self.devices.values():
-            self.worker.dma_memory(device.memory, device.size, device.iova)
+            self.worker.dma_memory(device.memory, device.size, device.iova, page=device.page)
             command = f"{device.kind}_start"
             more = [device.queue] if device.kind == "nvme" else []
             self(command, device.driver, device.file, device.memory, device.iova, *more)

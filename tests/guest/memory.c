@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <linux/memfd.h>
+
 #include "guest.h"
 
 /* Mix the bits of a number (the finalizer of splitmix64). */
@@ -57,6 +59,54 @@ static int cmd_memfd(const struct arg *a)
 	if (a[0].o->fd < 0 || ftruncate(a[0].o->fd, a[1].n))
 		return -errno;
 	return 0;
+}
+
+/* The page size is a power of two: memfd_create() wants to know which one. */
+static int cmd_memfd_huge(const struct arg *a)
+{
+	unsigned int page = (unsigned int)__builtin_ctzll(a[2].n)
+			    << MFD_HUGE_SHIFT;
+
+	a[0].o->fd = memfd_create(a[0].s, MFD_CLOEXEC | MFD_ALLOW_SEALING |
+						  MFD_HUGETLB | page);
+	if (a[0].o->fd < 0 || ftruncate(a[0].o->fd, a[1].n))
+		return -errno;
+	return 0;
+}
+
+/* What there is to know about a memfd, but for its content */
+static int cmd_mem_file(const struct arg *a)
+{
+	struct stat st;
+
+	if (fstat(a[0].o->fd, &st))
+		return -errno;
+	result("size=%lld page=%ld allocated=%lld mode=%#o position=%lld seals=%#x",
+	       (long long)st.st_size, (long)st.st_blksize,
+	       (long long)st.st_blocks * 512, st.st_mode & 07777,
+	       (long long)lseek(a[0].o->fd, 0, SEEK_CUR),
+	       fcntl(a[0].o->fd, F_GET_SEALS));
+	return 0;
+}
+
+static int cmd_mem_resize(const struct arg *a)
+{
+	return sys(ftruncate(a[0].o->fd, a[1].n));
+}
+
+static int cmd_mem_seek(const struct arg *a)
+{
+	return lseek(a[0].o->fd, a[1].n, SEEK_SET) < 0 ? -errno : 0;
+}
+
+static int cmd_mem_seal(const struct arg *a)
+{
+	return sys(fcntl(a[0].o->fd, F_ADD_SEALS, (int)a[1].n));
+}
+
+static int cmd_mem_allocate(const struct arg *a)
+{
+	return sys(fallocate(a[0].o->fd, 0, a[1].n, a[2].n));
 }
 
 static int cmd_mem_map(const struct arg *a)
@@ -212,6 +262,12 @@ static int cmd_mem_press(const struct arg *a)
 
 const struct command mem_commands[] = {
 	{ "memfd", "Nn", cmd_memfd, "NEW SIZE" },
+	{ "memfd_huge", "Nnn", cmd_memfd_huge, "NEW SIZE PAGE-SIZE" },
+	{ "mem_file", "o", cmd_mem_file, "MEMFD" },
+	{ "mem_resize", "on", cmd_mem_resize, "MEMFD SIZE" },
+	{ "mem_seek", "on", cmd_mem_seek, "MEMFD POSITION" },
+	{ "mem_seal", "on", cmd_mem_seal, "MEMFD SEALS" },
+	{ "mem_allocate", "onn", cmd_mem_allocate, "MEMFD OFFSET LENGTH" },
 	{ "mem_map", "o", cmd_mem_map, "MEMFD" },
 	{ "mem_fill", "onnn", cmd_mem_fill, "MEMFD OFFSET LENGTH SEED" },
 	{ "mem_check", "onnn", cmd_mem_check, "MEMFD OFFSET LENGTH SEED" },
