@@ -141,6 +141,25 @@ def memfd(handover, token):
     return made
 
 
+def hugetlb():
+    """A memfd with huge pages, made up: an input has no room for pages that are so large."""
+    def record(number, data, order=0):
+        """Put something at the beginning of a folio."""
+        return struct.pack("<BHB", number | order << 4, 0, len(data)) + data
+
+    def place(number):
+        """Return where the input has a folio."""
+        return BASE + number * STEP
+
+    pages, order = range(3, 7), 1
+    head = struct.pack("<QQ4IQQIHH", 100, len(pages) * 2 * PAGE - 1000, 11, 1, order, 0,
+                       len(pages), place(1), 1, 0, 0)
+    chunk = struct.pack("<QQ", 0, place(2))
+    addresses = struct.pack(f"<{len(pages)}Q", *map(place, pages))
+    return b"".join((record(0, head), record(1, chunk), record(2, addresses),
+                     *(record(page, b"\0", order) for page in pages)))
+
+
 def luo(handover):
     """The chain of sessions, and the shared objects."""
     made = single(handover, handover.luo["sessions"])
@@ -158,8 +177,16 @@ def inputs(handover, owner):
             "memfd": memfd(handover, memory)}
 
 
+def write(parser, name, data):
+    """Keep a seed."""
+    folder = HERE / "corpus" / parser
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.seed").write_bytes(data)
+
+
 def main():
     """Take two devices through an update in each mode."""
+    write("hugetlb", "pages", hugetlb())
     for mode, options in MODES.items():
         topology = (Port(Nvme("nvme0")), Port(Igb("igb0")))
         with Machine(f"seeds-{mode}", topology=topology, **options) as machine:
@@ -173,9 +200,7 @@ def main():
             made = {}
             machine.kexec(look=lambda: made.update(inputs(handover.read(), owner)))
             for parser, seed in made.items():
-                folder = HERE / "corpus" / parser
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / f"{mode}.seed").write_bytes(seed.data())
+                write(parser, mode, seed.data())
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@
 #include <linux/bitmap.h>
 #include <linux/completion.h>
 #include <linux/errno.h>
+#include <linux/kho/check/hugetlb.h>
 #include <linux/kho/check/iommufd.h>
 #include <linux/kho/check/luo.h>
 #include <linux/kho/check/memfd.h>
@@ -747,6 +748,83 @@ static void memfd_full_chunk(struct kunit *test)
 			   "good");
 }
 
+/* --- memfd with huge pages: one and a half, which are two folios of two pages ------ */
+
+struct hugetlb_left {
+	struct hugetlb_memfd_ser head;
+	struct kho_vmalloc_chunk chunk OWN_PAGE;
+	u64 pages[MAX_FOLIOS] OWN_PAGE;
+	u8 small[PAGE_SIZE] OWN_PAGE;
+	u8 first[2 * PAGE_SIZE] OWN_PAGE;
+	u8 second[2 * PAGE_SIZE] OWN_PAGE;
+};
+
+#undef LEFT
+#define LEFT	struct hugetlb_left
+
+static void hugetlb_make(void *memory)
+{
+	LEFT *left = memory;
+
+	left->head = (struct hugetlb_memfd_ser) {
+		.size = 3 * PAGE_SIZE,
+		.flags = HUGETLB_MEMFD_SER_FLAGS,
+		.order = 1,
+		.nr = 2,
+		.pages = {
+			.first.phys = PHYS(LEFT, chunk),
+			.total_pages = 1,
+		},
+	};
+	left->chunk.phys[0] = PHYS(LEFT, pages);
+	left->pages[0] = PHYS(LEFT, second);
+	left->pages[1] = PHYS(LEFT, first);
+}
+
+static size_t hugetlb_size_of(phys_addr_t phys)
+{
+	if (!left_peek(phys, PAGE_SIZE))
+		return 0;
+
+	return phys == PHYS(LEFT, first) || phys == PHYS(LEFT, second) ?
+	       2 * PAGE_SIZE : PAGE_SIZE;
+}
+
+static const char *hugetlb_check(void *memory)
+{
+	LEFT *left = memory;
+
+	return hugetlb_memfd_ser_check(&left->head, left_peek, hugetlb_size_of,
+				       MAX_FOLIOS);
+}
+
+static const struct left_case hugetlb_cases[] = {
+	GOOD,
+	CASE(NULL, head.size, 4 * PAGE_SIZE),
+	CASE2(NULL, head.nr, 0, head.size, 0),
+	CASE("it is of a kind that this kernel does not know", head.flags, 4),
+	CASE("it is of a kind that this kernel does not know", head.reserved, 1),
+	CASE("its pages have an impossible size", head.order, 0),
+	CASE("its pages have an impossible size", head.order, 31),
+	CASE("it has an impossible size", head.size, 1ULL << 63),
+	CASE("it has an impossible size", head.pos, 1ULL << 63),
+	CASE("it has an impossible size", head.size, 2 * PAGE_SIZE),
+	CASE("it has an impossible size", head.size, 5 * PAGE_SIZE),
+	CASE2("it has an impossible size",
+	      head.nr, MAX_FOLIOS + 1, head.size, 2 * PAGE_SIZE * (MAX_FOLIOS + 1)),
+	CASE("its list of pages has an impossible size", head.pages.total_pages, 0),
+	CASE("its list of pages has an impossible size", head.pages.order, 1),
+	CASE("its list of pages is broken", head.pages.first.phys, 1),
+	CASE("its list of pages is too short", chunk.phys[0], 0),
+	CASE("its list of pages is not in preserved memory", chunk.phys[0], 1),
+	CASE("its list of pages does not end", chunk.phys[1], PHYS(LEFT, pages)),
+	CASE("a page is not in preserved memory of its size", pages[1], 1),
+	CASE("a page is not in preserved memory of its size",
+	     pages[1], PHYS(LEFT, small)),
+};
+
+LEFT_TEST(hugetlb)
+
 /* --- LUO: two blocks that go together, and the list of shared objects ------------ */
 
 struct luo_left {
@@ -1039,6 +1117,7 @@ static struct kunit_case handover_cases[] = {
 	KUNIT_CASE_PARAM(iommufd, iommufd_case_gen_params),
 	KUNIT_CASE_PARAM(memfd, memfd_case_gen_params),
 	KUNIT_CASE(memfd_full_chunk),
+	KUNIT_CASE_PARAM(hugetlb, hugetlb_case_gen_params),
 	KUNIT_CASE_PARAM(luo, luo_case_gen_params),
 	KUNIT_CASE_PARAM(image, image_case_gen_params),
 	KUNIT_CASE(take_once),

@@ -34,7 +34,7 @@ typedef size_t (*kho_size_fn)(phys_addr_t phys);
  * @data:    For @check.
  */
 struct kho_array {
-	const struct kho_vmalloc *vmalloc;
+	struct kho_vmalloc vmalloc;
 	u64 count;
 	u64 of_page;
 	kho_take_fn peek;
@@ -46,7 +46,7 @@ struct kho_array {
 static inline const char *kho_array_check_run(const struct kho_array *array,
 					      u64 phys, u64 *left)
 {
-	u32 order = array->vmalloc->order;
+	u32 order = array->vmalloc.order;
 	const void *entries = array->peek(phys, (u64)PAGE_SIZE << order);
 	u64 count = array->of_page << order;
 
@@ -62,8 +62,8 @@ static inline const char *kho_array_check_run(const struct kho_array *array,
 /* The array is where a chain of chunks says that it is. */
 static inline const char *kho_array_check_chunks(const struct kho_array *array)
 {
-	u64 runs = array->vmalloc->total_pages >> array->vmalloc->order;
-	u64 phys = array->vmalloc->first.phys;
+	u64 runs = array->vmalloc.total_pages >> array->vmalloc.order;
+	u64 phys = array->vmalloc.first.phys;
 	u64 left = array->count;
 	const char *why = NULL;
 
@@ -99,7 +99,7 @@ static inline const char *kho_array_check(const struct kho_array *array)
 {
 	u64 pages = array->count / array->of_page +
 		    !!(array->count % array->of_page);
-	const struct kho_vmalloc *vmalloc = array->vmalloc;
+	const struct kho_vmalloc *vmalloc = &array->vmalloc;
 
 	if (vmalloc->order > 18 ||
 	    vmalloc->total_pages & ((1U << vmalloc->order) - 1) ||

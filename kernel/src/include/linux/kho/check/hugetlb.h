@@ -49,7 +49,7 @@ hugetlb_memfd_ser_check(const struct hugetlb_memfd_ser *ser, kho_take_fn peek,
 {
 	struct hugetlb_memfd_walk walk = { .size_of = size_of };
 	struct kho_array array = {
-		.vmalloc = &ser->pages,
+		.vmalloc = ser->pages,
 		.count = ser->nr,
 		.of_page = PAGE_SIZE / sizeof(u64),
 		.peek = peek,

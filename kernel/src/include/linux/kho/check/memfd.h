@@ -84,7 +84,7 @@ static inline const char *memfd_ser_check(const struct memfd_luo_ser *ser,
 	u64 size = (ser->size + PAGE_SIZE - 1) / PAGE_SIZE;
 	struct memfd_ser_walk walk = { .ser = ser, .size_of = size_of };
 	struct kho_array array = {
-		.vmalloc = &ser->folios,
+		.vmalloc = ser->folios,
 		.count = ser->nr_folios,
 		.of_page = MEMFD_SER_FOLIOS_OF_PAGE,
 		.peek = peek,
