@@ -12,6 +12,8 @@ from update import (ANY_IMAGE, SESSION, Owner, allow_any_image, at_work, see_goo
 
 NEEDS = ("kho-v4", "luo-v5", "memfd-v2", "memfd-hold-v1", "pci-v2", "vfio-pci-v2", "iommu-v1",
          "iommufd-v1")
+# All that an image has: a device does not need what its memory is not of.
+DECLARES = (*NEEDS, "hugetlb-memfd-v1")
 TAINT_USER = 1 << 6
 SESSIONS = "/sys/kernel/debug/liveupdate/sessions"
 # Some memory that nothing is loaded to.
@@ -54,7 +56,7 @@ def see_as_before(owner):
 def test_declaration(start):
     """An image declares what is configured; what runs says that it needs all of it."""
     m, owner = at_work(start, "nvme0")
-    assert set(takes(m.next_kernel)) == set(NEEDS)
+    assert set(takes(m.next_kernel)) == set(DECLARES)
     owner.preserve()
     needs = [line for line in m.sh(f"cat {SESSIONS}").splitlines() if line.startswith("needs ")]
     assert [set(line.split()[1:]) for line in needs] == [set(NEEDS)]
@@ -65,7 +67,7 @@ def test_raised_version(start):
     """A kernel with another version of one contract is refused, for what it lacks."""
     m, owner = at_work(start, "nvme0", "igb0")
     owner.preserve()
-    has = [version for version in NEEDS if version != "pci-v2"] + ["pci-v9"]
+    has = [version for version in DECLARES if version != "pci-v2"] + ["pci-v9"]
     image = bzimage.spoil(m, bzimage.raised("pci-v2"))
     assert not refuses(m, ["pci-v2"], has, image=image)
     see_as_before(owner)
