@@ -33,6 +33,7 @@ UNIT = {"root": (8, "Q"), "type": (16, "I"), "devices": (20, "I")}
 IOMMUFD = {"count": (0, "I"), "reserved": (4, "I")}
 MEMFD = {"size": (8, "Q"), "flags": (20, "I"), "folios": (24, "Q"), "chunk": (32, "Q"),
          "pages": (40, "I")}
+HUGETLB = {"flags": (20, "I"), "order": (24, "I"), "nr": (32, "Q"), "chunk": (40, "Q")}
 
 
 class Record:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import pytest
 
 import bzimage
+from lab.handover import HUGETLB, Handover
 from lab.running import Running
 from update import (PAIR, at_work, memory, see_dma, see_good_update, see_jump_refused,
-                    see_memory_back, states, take_over)
+                    see_memory_back, see_no_faults, see_nothing_lost, see_undisturbed, states,
+                    take_over)
 
 MIB, GIB = 1 << 20, 1 << 30
 # The pages, and how many of them a test has.
@@ -19,6 +21,8 @@ SIZES = pytest.mark.parametrize(("page", "count"), [SMALL, LARGE], ids=("2m", "1
 HVO = "hugetlb_free_vmemmap=on"
 SHRINK, GROW, WRITE, EXEC = 2, 4, 8, 32
 SEED = 5
+# Some memory that nothing is preserved in.
+NOWHERE = 0x2000
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ def test_pool(start, words):
     finish(owner)
     assert Pool.of(m, page) == Pool(total=2 * count + 1, free=count + 1, surplus=count)
     # The pool grows by pages that are there
-    resize(m, page, 2 * count)
+    m.sh(f"echo {2 * count} >{Pool.folder(page)}/nr_hugepages")
     assert Pool.of(m, page) == Pool(total=2 * count + 1, free=count + 1, surplus=1)
     see_content(owner, page, count)
     owner("close", "A")
@@ -194,7 +198,7 @@ def test_unpreserve(start):
         assert Pool.of(m, page) == Pool(total=count)
     see_content(owner, page, count)
     owner("mem_punch", "A", page, page)
-    assert Pool.of(m, page) == Pool(total=count, free=1, reserved=1)
+    assert Pool.of(m, page) == Pool(total=count, free=1)
     owner("mem_resize", "A", page)
     owner("close", "A")
     assert Pool.of(m, page) == Pool(total=count, free=count)
@@ -249,9 +253,10 @@ def test_not_retrieved(start, page, count):
     assert memory(m) - before >= page * count >> 10
     assert Pool.of(m, page) == Pool()
     # Whole and in pieces
+    resize(m, page, count)
+    resize(m, page, 0)
     account = m.worker("press").account("mem_press", 64 << 20, 100)
     assert account["wrong"] == 0
-    resize(m, page, count)
 
 
 def test_no_such_page(start):
@@ -282,7 +287,7 @@ def test_seals(start):
     for token, (name, seal) in enumerate(seals.items()):
         owner("memfd_huge", name, page, page)
         if seal == EXEC:
-            owner("sh", f"chmod 600 /proc/$PPID/fd/{owner.fd(name)}")
+            owner("sh", f"chmod a-x /proc/$PPID/fd/{owner.fd(name)}")
         owner("mem_allocate", name, 0, page)
         owner("mem_seal", name, seal)
         owner("preserve", "S", token, name)
@@ -308,6 +313,37 @@ def test_not_taken(start):
     m.kexec()
     retrieve(owner)
     see_content(owner, page, count)
+
+
+def test_broken(start):
+    """What crosses is broken: that cannot be retrieved, and its memory is given to nobody."""
+    page, _ = SMALL
+    m = start(topology=())
+    resize(m, page, 8)
+    owner = m.worker("owner")
+    owner("session_create", "S", "huge")
+    changes = {"A": ("order", 18), "B": ("chunk", NOWHERE), "C": ("flags", 4), "D": None}
+    for token, name in enumerate(changes):
+        make(owner, page, 2, name)
+        owner("preserve", "S", token, name)
+    handover = Handover(m)
+
+    def change(h):
+        h.read()
+        for token, spoilt in enumerate(changes.values()):
+            if spoilt:
+                h.file(token, HUGETLB)[spoilt[0]] = spoilt[1]
+
+    m.kexec(look=lambda: change(handover))
+    owner("session_retrieve", "S", "huge")
+    for token, name in enumerate("ABC"):
+        assert owner.fails("retrieve", "S", token, name) == "EINVAL"
+    owner("retrieve", "S", 3, "D")
+    see_content(owner, page, 2, "D")
+    before = memory(m)
+    finish(owner)
+    assert memory(m) - before < page >> 10
+    assert Pool.of(m, page) == Pool(total=2, surplus=2)
 
 
 @pytest.mark.core("distro")
@@ -353,10 +389,12 @@ def test_running_again(start):
         owner.preserve()
         m.kexec()
         take_over(owner)
+        see_undisturbed(owner)
         see_dma(owner)
         owner.refill()
-    assert Pool.of(m, page) == Pool(total=6, surplus=6)
-    see_good_update(owner)
+        assert Pool.of(m, page) == Pool(total=6, surplus=6)
+    see_no_faults(owner)
+    see_nothing_lost(owner.settle())
 
 
 def test_not_finished(start):
