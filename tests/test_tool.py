@@ -830,7 +830,7 @@ def test_kernel_that_lacks_something(start):
     owner.preserve()
     path = bzimage.spoil(m, bzimage.raised("iommu-v1"))
     words = ("kexec", "--kernel", path, "--initrd", INITRD, "--reuse-cmdline")
-    why = "does not take iommu-v1, which devices in running mode need; it takes "
+    why = "does not take iommu-v1, which preserved files need; it takes "
     said = run(m, *words)
     assert said.code == REFUSED and why in said.err and not loaded(m)
     said = run(m, *words, "--dry-run")

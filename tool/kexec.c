@@ -277,7 +277,7 @@ static void doubt_image(struct doubts *doubts, struct plan *plan,
 		complain("%s: what it takes over cannot be read: %s",
 			 plan->kernel, strerror(-ret));
 	complain(
-		"the next kernel does not take %s, which devices in running mode need; it "
+		"the next kernel does not take %s, which preserved files need; it "
 		"takes %s",
 		plan->missing, *plan->takes ? plan->takes : "nothing");
 }
