@@ -27,7 +27,8 @@
  *     hugetlb_retrieve_file()       a new file
  *     hugetlb_retrieve_pages()
  *       hugetlb_batch_restore()     makes them pages of hugetlb
- *       hugetlb_batch_insert()      pins those of a device, and puts all in the file
+ *       hugetlb_batch_insert()      charges for them, pins those of a device, and puts
+ *                                   all in the file
  *   can_finish()                    not before pages of a device were retrieved
  *   finish()                        unpins pages, or frees those that nobody wanted
  *
@@ -430,7 +431,6 @@ static void hugetlb_batch_adopt(struct hugetlb_batch *batch)
 		spin_unlock_irq(&hugetlb_lock);
 
 		folio_ref_unfreeze(folio, 1);
-		lruvec_stat_mod_folio(folio, NR_HUGETLB, pages_per_huge_page(h));
 	}
 }
 
@@ -480,6 +480,26 @@ static int hugetlb_charge(struct hstate *h, struct folio *folio)
 	return err == -ENOMEM ? err : 0;
 }
 
+/*
+ * Counted after they were charged, which says whose they are, and all of them, also
+ * after an error: freeing them counts down.
+ */
+static int hugetlb_batch_charge(struct hugetlb_batch *batch)
+{
+	int err = 0;
+
+	for (unsigned int i = 0; i < batch->nr; i++) {
+		struct folio *folio = batch->folios[i];
+
+		if (!err)
+			err = hugetlb_charge(batch->h, folio);
+		lruvec_stat_mod_folio(folio, NR_HUGETLB,
+				      pages_per_huge_page(batch->h));
+	}
+
+	return err;
+}
+
 static int hugetlb_insert(struct hugetlb_batch *batch, unsigned int i)
 {
 	struct folio *folio = batch->folios[i];
@@ -488,10 +508,6 @@ static int hugetlb_insert(struct hugetlb_batch *batch, unsigned int i)
 	/* Before anybody can find it */
 	if (batch->dma)
 		memfd_liveupdate_pin_folio(folio);
-
-	err = hugetlb_charge(batch->h, folio);
-	if (err)
-		return err;
 
 	__folio_mark_uptodate(folio);
 	err = hugetlb_add_to_page_cache(folio, batch->file->f_mapping,
@@ -508,12 +524,14 @@ static int hugetlb_insert(struct hugetlb_batch *batch, unsigned int i)
 /* Sets *inserted to how many are in the file; the others are freed, or kept. */
 static int hugetlb_batch_insert(struct hugetlb_batch *batch, unsigned int *inserted)
 {
+	int err = hugetlb_batch_charge(batch);
 	unsigned int i;
-	int err = 0;
 
-	for (i = 0; i < batch->nr && !err; i++)
-		err = hugetlb_insert(batch, i);
-	*inserted = err ? i - 1 : i;
+	for (*inserted = 0; *inserted < batch->nr && !err; (*inserted)++) {
+		err = hugetlb_insert(batch, *inserted);
+		if (err)
+			break;
+	}
 
 	/* The page cache has a reference, and a device a pin. */
 	for (i = 0; i < *inserted; i++)
