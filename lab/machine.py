@@ -227,7 +227,9 @@ class Worker:
     def dma_memory(self, name, size, iova, iommufd="I", ioas="A", page=0):
         """Make a memfd, of huge pages of a size if one is given; map it for an IOAS's devices."""
         if page:
+            # A page that is missing is not mapped for devices when the pool has it in CMA.
             self("memfd_huge", name, size, page)
+            self("mem_allocate", name, 0, size)
         else:
             self("memfd", name, size)
         self("ioas_map_file", iommufd, ioas, name, 0, size, iova)

@@ -19,6 +19,12 @@ SMALL, LARGE = (2 * MIB, 24), (GIB, 1)
 SIZES = pytest.mark.parametrize(("page", "count"), [SMALL, LARGE], ids=("2m", "1g"))
 # Struct pages that are all alike are freed, or not.
 HVO = "hugetlb_free_vmemmap=on"
+WORDS = pytest.mark.parametrize("words", [
+    pytest.param(HVO, id="hvo"), pytest.param("", id="all", marks=pytest.mark.thorough)])
+BOTH = pytest.mark.parametrize(("page", "count", "words"), [
+    pytest.param(*SMALL, "", id="2m-all"), pytest.param(*LARGE, HVO, id="1g-hvo"),
+    pytest.param(*SMALL, HVO, id="2m-hvo", marks=pytest.mark.thorough),
+    pytest.param(*LARGE, "", id="1g-all", marks=pytest.mark.thorough)])
 SHRINK, GROW, WRITE, EXEC = 2, 4, 8, 32
 SEED = 5
 # Some memory that nothing is preserved in.
@@ -70,6 +76,7 @@ def spots(size):
 def make(owner, page, count, name="A"):
     """Make a memfd that has content."""
     owner("memfd_huge", name, page * count, page)
+    owner("mem_allocate", name, 0, page * count)
     for at, length in spots(page * count):
         owner("mem_fill", name, at, length, SEED)
 
@@ -99,11 +106,10 @@ def finish(owner):
 
 
 @pytest.mark.core("distro")
-@pytest.mark.parametrize("words", ["", HVO], ids=("all", "hvo"))
-@SIZES
+@BOTH
 def test_comes_back(start, page, count, words):
     """A memfd comes back with all that it was; the next kernel has no pool."""
-    m = start(topology=(), memory="4G", append=words)
+    m = start(topology=(), memory="8G", append=words)
     resize(m, page, count)
     owner = m.worker("owner")
     make(owner, page, count)
@@ -130,8 +136,7 @@ def test_comes_back(start, page, count, words):
     assert Pool.of(m, page) == Pool()
 
 
-@pytest.mark.core("distro")
-@pytest.mark.parametrize("words", ["", HVO], ids=("all", "hvo"))
+@WORDS
 def test_pool(start, words):
     """The next kernel has a pool of its own, which stays as large, or takes the pages in."""
     page, count = SMALL
@@ -152,8 +157,8 @@ def test_pool(start, words):
     assert Pool.of(m, page) == Pool(total=2 * count, free=2 * count)
 
 
-@pytest.mark.core("debug", "distro")
-@pytest.mark.parametrize("words", ["", HVO], ids=("all", "hvo"))
+@pytest.mark.core("debug")
+@WORDS
 def test_again_and_again(start, words):
     """After each of some updates there is as much of everything."""
     page, count = SMALL
@@ -223,7 +228,7 @@ def test_holes(start):
     assert Pool.of(m, page) == Pool(total=count, free=count)
     owner("memfd_huge", "B", page * (count + 1), page)
     owner("session_create", "S", "huge")
-    assert owner.fails("preserve", "S", 1, "B") == "ENOMEM"
+    assert owner.fails("preserve", "S", 1, "B") == "ENOSPC"
     assert Pool.of(m, page) == Pool(total=count)
     owner("mem_resize", "B", page * count)
     owner("preserve", "S", 1, "B")
@@ -237,11 +242,44 @@ def test_holes(start):
     assert Pool.of(m, page) == Pool()
 
 
-@pytest.mark.core("distro")
+@pytest.mark.core("debug")
+def test_faults(start):
+    """A machine's processors fault pages in while they are preserved; no reservation is lost."""
+    page, count = SMALL
+    m = start(topology=())
+    resize(m, page, count)
+    owner = m.worker("owner")
+    for token in range(10):
+        owner("memfd_huge", "A", page * count, page)
+        owner("mem_map", "A")
+        owner("session_create", "S", "huge")
+        owner("fork", "F", "mem_touch", "A")
+        owner("preserve", "S", token, "A")
+        owner("join", "F")
+        assert Pool.of(m, page) == Pool(total=count)
+        owner("close", "S")
+        owner("close", "A")
+        assert Pool.of(m, page) == Pool(total=count, free=count)
+
+
+def test_read_only(start):
+    """Who cannot write to a memfd cannot fix it either."""
+    page, _ = SMALL
+    m = start(topology=())
+    resize(m, page, 2)
+    owner = m.worker("owner")
+    make(owner, page, 2)
+    owner("mem_read_only", "R", "A")
+    owner("session_create", "S", "huge")
+    assert owner.fails("preserve", "S", 1, "R") == "EBADF"
+    owner("mem_punch", "A", 0, page)
+    owner("preserve", "S", 1, "A")
+
+
 @SIZES
 def test_not_retrieved(start, page, count):
     """A memfd that nobody wants is memory of the next kernel when the session is finished."""
-    m = start(topology=(), memory="4G")
+    m = start(topology=(), memory="8G")
     resize(m, page, count)
     owner = m.worker("owner")
     make(owner, page, count)
@@ -262,7 +300,7 @@ def test_not_retrieved(start, page, count):
 def test_no_such_page(start):
     """A kernel without pages of the size refuses, and has the memory when the session ends."""
     page, count = LARGE
-    m = start(topology=(), memory="4G")
+    m = start(topology=(), memory="8G")
     resize(m, page, count)
     owner = m.worker("owner")
     make(owner, page, count)
@@ -347,14 +385,13 @@ def test_broken(start):
 
 
 @pytest.mark.core("distro")
-@pytest.mark.parametrize("words", ["", HVO], ids=("all", "hvo"))
-@SIZES
+@BOTH
 def test_running(start, page, count, words):
     """Devices work with huge pages all through an update, and have them until the session ends."""
     del count
     names = ("nvme0", "igb0") if page < GIB else ("nvme0",)
     count = 6 if page < GIB else 1
-    m = start(topology=PAIR, memory="4G", append=words)
+    m = start(topology=PAIR, memory="8G", append=words)
     resize(m, page, count)
     owner = Running(m, page=page)
     owner.open(*names)
@@ -385,7 +422,9 @@ def test_running_again(start):
         return Running(m, page=page)
 
     m, owner = at_work(start, "nvme0", "igb0", owner=with_pages)
-    for _ in range(3):
+    for update in range(3):
+        for device in owner.devices.values() if update else ():
+            owner.mark(device)
         owner.preserve()
         m.kexec()
         take_over(owner)

@@ -74,6 +74,16 @@ static int cmd_memfd_huge(const struct arg *a)
 	return 0;
 }
 
+/* The same file, not opened for writing */
+static int cmd_mem_read_only(const struct arg *a)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", a[1].o->fd);
+	a[0].o->fd = open(path, O_RDONLY | O_CLOEXEC);
+	return a[0].o->fd < 0 ? -errno : 0;
+}
+
 /* What there is to know about a memfd, but for its content */
 static int cmd_mem_file(const struct arg *a)
 {
@@ -81,7 +91,7 @@ static int cmd_mem_file(const struct arg *a)
 
 	if (fstat(a[0].o->fd, &st))
 		return -errno;
-	result("size=%lld page=%ld allocated=%lld mode=%#o position=%lld seals=%#x",
+	result("size=%lld page=%ld allocated=%lld mode=%#x position=%lld seals=%#x",
 	       (long long)st.st_size, (long)st.st_blksize,
 	       (long long)st.st_blocks * 512, st.st_mode & 07777,
 	       (long long)lseek(a[0].o->fd, 0, SEEK_CUR),
@@ -264,6 +274,7 @@ const struct command mem_commands[] = {
 	{ "memfd", "Nn", cmd_memfd, "NEW SIZE" },
 	{ "memfd_huge", "Nnn", cmd_memfd_huge, "NEW SIZE PAGE-SIZE" },
 	{ "mem_file", "o", cmd_mem_file, "MEMFD" },
+	{ "mem_read_only", "No", cmd_mem_read_only, "NEW MEMFD" },
 	{ "mem_resize", "on", cmd_mem_resize, "MEMFD SIZE" },
 	{ "mem_seek", "on", cmd_mem_seek, "MEMFD POSITION" },
 	{ "mem_seal", "on", cmd_mem_seal, "MEMFD SEALS" },

@@ -11,8 +11,9 @@
  * Outgoing kernel::
  *
  *   preserve()
+ *     hugetlb_fill_holes()          allocates missing pages, as fallocate(2) does
  *     hugetlb_freeze()              no truncation, no holes, no growth
- *     hugetlb_preserve_pages()      pins all pages, and allocates those in holes
+ *     hugetlb_preserve_pages()      pins all pages
  *   preserve() of an iommufd
  *     hugetlb_liveupdate_mark_dma() %HUGETLB_MEMFD_SER_DMA in the handover data
  *   reboot(2)
@@ -46,9 +47,14 @@
  *
  * Restrictions:
  *
- * - Pages beyond the end of the file are not preserved, nor is the memory policy.
+ * - Pages beyond the end of the file are not preserved, nor is the memory policy. Of the
+ *   file's mode only whether anybody may execute it goes along.
  * - Pages with memory errors cannot be preserved, and an error that is found later
  *   is not known to the next kernel.
+ * - Pages of 1 GiB that are in CMA (hugetlb_cma=) or in movable memory cannot be pinned,
+ *   and so cannot be preserved, unless the pool has others that they can be moved to.
+ * - Retrieve charges for all pages at once. Is the limit of a control group too low for
+ *   them, then the content is lost.
  * - When retrieve of a device's memory fails half-way, that memory is not freed
  *   before the next boot.
  * - The next kernel needs to have pages of this size: not all processors have 1 GiB.
@@ -57,6 +63,7 @@
 #define pr_fmt(fmt) "hugetlb: live update: " fmt
 
 #include <linux/cleanup.h>
+#include <linux/falloc.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/hugetlb.h>
@@ -89,7 +96,10 @@
 #include "internal.h"
 
 /* Pages that are dealt with at a time */
-#define HUGETLB_BATCH	32
+#define HUGETLB_BATCH	(PAGE_SIZE / sizeof(struct folio *))
+
+/* How often somebody may take pages out of the file while holes are filled */
+#define HUGETLB_TRIES	8
 
 /* All that there are; those that memfd preserves, too */
 #define HUGETLB_MEMFD_SEALS	MEMFD_LUO_ALL_SEALS
@@ -135,13 +145,10 @@ static void hugetlb_unpreserve_pages(const u64 *pages, u64 nr)
 	}
 }
 
-/*
- * So they do not move, and are not in CMA; pages that are missing are allocated.
- * *done goes on behind them.
- */
-static int hugetlb_preserve_batch(struct file *file, u64 *pages, u64 *done)
+/* So they do not move, and are not in CMA. *done goes on behind them. */
+static int hugetlb_preserve_batch(struct file *file, struct folio **folios,
+				  u64 *pages, u64 *done)
 {
-	struct folio *folios[HUGETLB_BATCH];
 	struct hstate *h = hstate_file(file);
 	pgoff_t offset;
 	long nr, i;
@@ -168,6 +175,7 @@ static int hugetlb_preserve_batch(struct file *file, u64 *pages, u64 *done)
 static int hugetlb_preserve_pages(struct file *file, struct hugetlb_memfd_ser *ser,
 				  u64 **list)
 {
+	struct folio **folios __free(kfree) = kmalloc(PAGE_SIZE, GFP_KERNEL);
 	u64 done = 0, *pages;
 	int err = 0;
 
@@ -176,11 +184,15 @@ static int hugetlb_preserve_pages(struct file *file, struct hugetlb_memfd_ser *s
 		return 0;
 
 	pages = vcalloc(ser->nr, sizeof(*pages));
-	if (!pages)
+	if (!pages || !folios) {
+		vfree(pages);
 		return -ENOMEM;
+	}
 
 	while (done < ser->nr && !err) {
-		err = hugetlb_preserve_batch(file, pages, &done);
+		err = hugetlb_preserve_batch(file, folios, pages, &done);
+		if (fatal_signal_pending(current))
+			err = -EINTR;
 		cond_resched();
 	}
 	if (!err)
@@ -243,16 +255,71 @@ static int hugetlb_memfd_preserve_locked(struct liveupdate_file_op_args *args)
 	return 0;
 }
 
+/* Are all pages in the file? */
+static bool hugetlb_is_full(struct file *file)
+{
+	struct address_space *mapping = file->f_mapping;
+	struct hstate *h = hstate_file(file);
+	u64 size = round_up(i_size_read(mapping->host), huge_page_size(h));
+	XA_STATE(xas, &mapping->i_pages, 0);
+	struct folio *folio;
+	u64 nr = 0;
+
+	if (!size)
+		return true;
+
+	guard(rcu)();
+	xas_for_each(&xas, folio, (size >> PAGE_SHIFT) - 1) {
+		if (!xas_retry(&xas, folio))
+			nr++;
+	}
+
+	return nr == size >> huge_page_shift(h);
+}
+
+/*
+ * Returns with the inode's lock and a frozen file that has all its pages. To pin a
+ * page that is missing allocates it, too, but charges nobody for it, and is not prepared
+ * for somebody who has it faulted in at that moment. fallocate(2) is.
+ */
+static int hugetlb_fill_holes(struct file *file)
+{
+	struct inode *inode = file_inode(file);
+
+	for (int i = 0; i < HUGETLB_TRIES; i++) {
+		loff_t size = i_size_read(inode);
+		int err = 0;
+
+		if (!hugetlb_is_full(file))
+			err = vfs_fallocate(file, FALLOC_FL_KEEP_SIZE, 0, size);
+		if (!err)
+			err = memfd_liveupdate_lock(inode);
+		if (err)
+			return err;
+
+		hugetlb_freeze(inode, true);
+		if (hugetlb_is_full(file))
+			return 0;
+		hugetlb_freeze(inode, false);
+		inode_unlock(inode);
+	}
+
+	return -EBUSY;
+}
+
 static int hugetlb_memfd_preserve(struct liveupdate_file_op_args *args)
 {
 	struct inode *inode = file_inode(args->file);
 	int err;
 
-	err = memfd_liveupdate_lock(inode);
+	/* Who may not write to it has no business to keep others from doing so. */
+	if (!(args->file->f_mode & FMODE_WRITE))
+		return -EBADF;
+
+	err = hugetlb_fill_holes(args->file);
 	if (err)
 		return err;
 
-	hugetlb_freeze(inode, true);
 	err = hugetlb_memfd_preserve_locked(args);
 	if (err)
 		hugetlb_freeze(inode, false);
@@ -350,21 +417,26 @@ static size_t hugetlb_restorable_size(phys_addr_t phys)
 	return size;
 }
 
-/* What was handed over, with its list, or NULL when it is broken */
-static struct hugetlb_memfd_ser *hugetlb_memfd_peek(u64 data)
+/*
+ * What was handed over, and whether it is right, with its list. A copy: broken data
+ * may be where a device writes.
+ */
+static bool hugetlb_memfd_peek(u64 data, struct hugetlb_memfd_ser *ser)
 {
-	struct hugetlb_memfd_ser *ser = kho_peek(data, sizeof(*ser));
-	const char *why = ser ? hugetlb_memfd_ser_check(ser, kho_peek,
-							hugetlb_restorable_size,
-							max_pfn) :
-				"it is not in preserved memory";
+	const struct hugetlb_memfd_ser *from = kho_peek(data, sizeof(*ser));
+	const char *why = "it is not in preserved memory";
 
+	if (from) {
+		*ser = *from;
+		why = hugetlb_memfd_ser_check(ser, kho_peek,
+					      hugetlb_restorable_size, max_pfn);
+	}
 	if (!why)
-		return ser;
+		return true;
 
 	pr_err("handover data of a memfd is broken, its memory is lost: %s\n", why);
 
-	return NULL;
+	return false;
 }
 
 /*
@@ -389,7 +461,7 @@ static void hugetlb_discard_pages(const u64 *pages, u64 nr)
  * @index:  Place of the first of them in there, in pages of this size.
  * @nr:     How many there are.
  * @dma:    A device may write to them.
- * @folios: They.
+ * @folios: They, HUGETLB_BATCH at most.
  */
 struct hugetlb_batch {
 	struct hstate *h;
@@ -397,7 +469,7 @@ struct hugetlb_batch {
 	u64 index;
 	unsigned int nr;
 	bool dma;
-	struct folio *folios[HUGETLB_BATCH];
+	struct folio **folios;
 };
 
 /*
@@ -412,7 +484,9 @@ static void hugetlb_batch_adopt(struct hugetlb_batch *batch)
 	for (unsigned int i = 0; i < batch->nr; i++) {
 		struct folio *folio = batch->folios[i];
 
-		WARN_ON_ONCE(!folio_ref_freeze(folio, 1));
+		/* Who looks at all pages may have a reference for a moment. */
+		while (!folio_ref_freeze(folio, 1))
+			cpu_relax();
 		init_new_hugetlb_folio(folio);
 		list_add_tail(&folio->lru, &list);
 	}
@@ -434,6 +508,20 @@ static void hugetlb_batch_adopt(struct hugetlb_batch *batch)
 	}
 }
 
+/* A page that is a device's up to the next boot is none of the pool. */
+static void hugetlb_keep(struct hstate *h, struct folio *folio)
+{
+	int nid = folio_nid(folio);
+
+	spin_lock_irq(&hugetlb_lock);
+	h->nr_huge_pages--;
+	h->nr_huge_pages_node[nid]--;
+	h->surplus_huge_pages--;
+	h->surplus_huge_pages_node[nid]--;
+	list_del_init(&folio->lru);
+	spin_unlock_irq(&hugetlb_lock);
+}
+
 /* As many as could be restored, also after an error */
 static int hugetlb_batch_restore(struct hugetlb_batch *batch, const u64 *pages,
 				 u64 nr)
@@ -442,6 +530,9 @@ static int hugetlb_batch_restore(struct hugetlb_batch *batch, const u64 *pages,
 
 	for (batch->nr = 0; batch->nr < min(nr, HUGETLB_BATCH); batch->nr++) {
 		folio = kho_restore_folio(pages[batch->nr]);
+		/* The list may be where a device writes, if it is broken. */
+		if (folio && folio_order(folio) != huge_page_order(batch->h))
+			folio = NULL;
 		if (!folio)
 			break;
 		batch->folios[batch->nr] = folio;
@@ -536,8 +627,12 @@ static int hugetlb_batch_insert(struct hugetlb_batch *batch, unsigned int *inser
 	/* The page cache has a reference, and a device a pin. */
 	for (i = 0; i < *inserted; i++)
 		folio_put(batch->folios[i]);
-	for (; i < batch->nr && !batch->dma; i++)
-		folio_put(batch->folios[i]);
+	for (; i < batch->nr; i++) {
+		if (batch->dma)
+			hugetlb_keep(batch->h, batch->folios[i]);
+		else
+			folio_put(batch->folios[i]);
+	}
 
 	return err;
 }
@@ -546,16 +641,18 @@ static int hugetlb_batch_insert(struct hugetlb_batch *batch, unsigned int *inser
 static int hugetlb_retrieve_pages(struct file *file, const u64 *pages, u64 nr,
 				  bool dma)
 {
+	struct folio **folios __free(kfree) = kmalloc(PAGE_SIZE, GFP_KERNEL);
 	struct hugetlb_batch batch = {
 		.h = hstate_file(file),
 		.file = file,
 		.dma = dma,
+		.folios = folios,
 	};
 	struct inode *inode = file_inode(file);
 	u64 done = 0, inserted = 0;
 	int err;
 
-	err = hugetlb_adopt_pages(inode, 0, nr);
+	err = folios ? hugetlb_adopt_pages(inode, nr) : -ENOMEM;
 	if (err)
 		goto err_discard;
 
@@ -570,15 +667,14 @@ static int hugetlb_retrieve_pages(struct file *file, const u64 *pages, u64 nr,
 		inserted += here;
 		err = err ?: failed;
 		if (err)
-			goto err_unreserve;
+			goto err_disown;
 		cond_resched();
 	}
 
 	return 0;
 
-err_unreserve:
-	/* The map has them, and yet there never was a reservation to give back. */
-	hugetlb_unreserve_pages(inode, inserted, LONG_MAX, nr - inserted);
+err_disown:
+	hugetlb_disown_pages(inode, inserted);
 err_discard:
 	pr_err("page %llu of %llu cannot be retrieved (%pe)\n", inserted, nr,
 	       ERR_PTR(err));
@@ -635,38 +731,40 @@ static int hugetlb_retrieve_content(struct file *file,
 
 static int hugetlb_memfd_retrieve(struct liveupdate_file_op_args *args)
 {
-	struct hugetlb_memfd_ser *ser = hugetlb_memfd_peek(args->serialized_data);
+	struct hugetlb_memfd_ser ser;
 	struct hstate *h;
 	struct file *file;
+	void *taken;
 	int err;
 
-	if (!ser)
+	if (!hugetlb_memfd_peek(args->serialized_data, &ser))
 		return -EINVAL;
 
-	h = size_to_hstate(PAGE_SIZE << ser->order);
-	if (!h || ser->seals & ~HUGETLB_MEMFD_SEALS) {
+	h = size_to_hstate(PAGE_SIZE << ser.order);
+	if (!h || ser.seals & ~HUGETLB_MEMFD_SEALS) {
 		pr_err("a memfd cannot be retrieved: this kernel has no %s (%pe)\n",
 		       h ? "such seals" : "pages of its size",
 		       ERR_PTR(-EOPNOTSUPP));
 		return -EOPNOTSUPP;
 	}
 
-	file = hugetlb_retrieve_file(ser, h);
+	file = hugetlb_retrieve_file(&ser, h);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 
 	/* Somebody was faster, with handover data that name it twice. */
-	if (!kho_take(args->serialized_data, sizeof(*ser))) {
+	taken = kho_take(args->serialized_data, sizeof(ser));
+	if (!taken) {
 		fput(file);
 		return -EINVAL;
 	}
-	err = hugetlb_retrieve_content(file, ser);
-	if (!err && hugetlb_memfd_is_dma(ser)) {
+	err = hugetlb_retrieve_content(file, &ser);
+	if (!err && hugetlb_memfd_is_dma(&ser)) {
 		inode_lock(file_inode(file));
 		hugetlb_freeze(file_inode(file), true);
 		inode_unlock(file_inode(file));
 	}
-	kho_taken_free(ser);
+	kho_taken_free(taken);
 	if (err) {
 		fput(file);
 		return err;
@@ -682,14 +780,13 @@ static int hugetlb_memfd_retrieve(struct liveupdate_file_op_args *args)
  */
 static bool hugetlb_memfd_can_finish(struct liveupdate_file_op_args *args)
 {
-	struct hugetlb_memfd_ser *ser;
+	struct hugetlb_memfd_ser ser;
 
 	if (args->retrieve_status)
 		return true;
 
-	ser = hugetlb_memfd_peek(args->serialized_data);
-
-	return !ser || !hugetlb_memfd_is_dma(ser);
+	return !hugetlb_memfd_peek(args->serialized_data, &ser) ||
+	       !hugetlb_memfd_is_dma(&ser);
 }
 
 /* Undo what retrieve did for a device. */
@@ -721,7 +818,8 @@ static void hugetlb_memfd_release(struct file *file)
 
 static void hugetlb_memfd_finish(struct liveupdate_file_op_args *args)
 {
-	struct hugetlb_memfd_ser *ser;
+	struct hugetlb_memfd_ser ser;
+	void *taken;
 	u64 *pages;
 
 	if (args->retrieve_status > 0) {
@@ -730,18 +828,19 @@ static void hugetlb_memfd_finish(struct liveupdate_file_op_args *args)
 	}
 
 	/* retrieve() frees what it had begun to take, and leaves the rest alone. */
-	if (!kho_peek(args->serialized_data, sizeof(*ser)))
+	if (!kho_peek(args->serialized_data, sizeof(ser)) ||
+	    !hugetlb_memfd_peek(args->serialized_data, &ser) ||
+	    hugetlb_memfd_is_dma(&ser))
 		return;
-	ser = hugetlb_memfd_peek(args->serialized_data);
-	if (!ser || hugetlb_memfd_is_dma(ser) ||
-	    !kho_take(args->serialized_data, sizeof(*ser)))
+	taken = kho_take(args->serialized_data, sizeof(ser));
+	if (!taken)
 		return;
 
-	pages = ser->nr ? kho_restore_vmalloc(&ser->pages) : NULL;
+	pages = ser.nr ? kho_restore_vmalloc(&ser.pages) : NULL;
 	if (pages)
-		hugetlb_discard_pages(pages, ser->nr);
+		hugetlb_discard_pages(pages, ser.nr);
 	vfree(pages);
-	kho_taken_free(ser);
+	kho_taken_free(taken);
 }
 
 /* --- the handler ---------------------------------------------------------------- */
