@@ -9,8 +9,10 @@
  * with the memory::
  *
  *   memfd_preserve_folios()
- *     memfd_pin()                pins all folios, some hundred at a time, and sees that
- *                                they are in the page cache still
+ *     memfd_pin_present()        pins folios that are in the page cache and stay there,
+ *                                a node of it at a time
+ *     memfd_pin_others()         others, some hundred at a time: missing, swapped out, in
+ *                                memory that may not be pinned, or just being moved
  *     memfd_list()               writes the list, out of the page cache, and preserves
  *                                each folio
  *
@@ -52,8 +54,100 @@
 
 /* --- outgoing kernel ---------------------------------------------------------- */
 
-/* Folios that are pinned at a time */
+/* Folios that memfd_pin_folios() is asked for at a time */
 #define MEMFD_PIN_FOLIOS	(PAGE_SIZE / sizeof(struct folio *))
+
+/**
+ * struct memfd_pins - What is done once for many folios that are pinned.
+ * @block: Pageblock of the last one, whose memory may be pinned.
+ * @last:  The last one.
+ * @nr:    Pins, of folios of its NUMA node, that are not in the statistics yet.
+ */
+struct memfd_pins {
+	unsigned long block;
+	struct folio *last;
+	long nr;
+};
+
+static void memfd_count_pins(struct memfd_pins *pins)
+{
+	if (pins->nr)
+		node_stat_mod_folio(pins->last, NR_FOLL_PIN_ACQUIRED, pins->nr);
+	pins->nr = 0;
+}
+
+/* As try_grab_folio() does. The page cache has a reference. */
+static void memfd_pin_folio(struct folio *folio, struct memfd_pins *pins)
+{
+	if (pins->nr && folio_nid(folio) != folio_nid(pins->last))
+		memfd_count_pins(pins);
+	pins->last = folio;
+	pins->nr++;
+
+	if (folio_has_pincount(folio)) {
+		folio_ref_add(folio, 1);
+		atomic_inc(&folio->_pincount);
+	} else {
+		folio_ref_add(folio, GUP_PIN_COUNTING_BIAS);
+	}
+}
+
+static bool memfd_may_pin(struct folio *folio, struct memfd_pins *pins)
+{
+	unsigned long block = folio_pfn(folio) >> pageblock_order;
+
+	if (block != pins->block && !folio_is_longterm_pinnable(folio))
+		return false;
+	pins->block = block;
+
+	return true;
+}
+
+/*
+ * Pin a folio, under the lock of the page cache that has it. Reclaim, migration and
+ * khugepaged lock a folio before they look for pins, so that one which is pinned and
+ * not locked then stays.
+ */
+static bool memfd_try_pin(struct folio *folio, struct memfd_pins *pins)
+{
+	if (folio_test_locked(folio) || !memfd_may_pin(folio, pins))
+		return false;
+
+	memfd_pin_folio(folio, pins);
+	smp_mb__after_atomic();
+	if (!folio_test_locked(folio))
+		return true;
+
+	unpin_folio(folio);
+
+	return false;
+}
+
+/* Some folios from *end on, up to the first that is not so easy; returns how many. */
+static u64 memfd_pin_present(struct address_space *mapping, pgoff_t *end,
+			     pgoff_t size)
+{
+	XA_STATE(xas, &mapping->i_pages, *end);
+	struct memfd_pins pins = { .block = ULONG_MAX };
+	struct folio *folio;
+	u64 nr = 0;
+
+	xas_lock_irq(&xas);
+	for (folio = xas_load(&xas); folio && !xa_is_value(folio);
+	     folio = xas_next(&xas)) {
+		if (!memfd_try_pin(folio, &pins))
+			break;
+		nr++;
+		*end = folio_next_index(folio);
+		if (nr == XA_CHUNK_SIZE || *end >= size)
+			break;
+		xas_advance(&xas, *end - 1);
+	}
+	memfd_count_pins(&pins);
+	xas_unlock_irq(&xas);
+
+	return nr;
+}
 
 /*
  * Reclaim may have been at work on a folio when it was pinned, and have it swapped out
@@ -73,14 +167,36 @@ static bool memfd_in_cache(struct address_space *mapping, struct folio **folios,
 	return in_cache;
 }
 
+/* Some folios from *end on, whatever they are. Returns how many, or an error. */
+static long memfd_pin_others(struct file *file, pgoff_t *end,
+			     struct folio **folios)
+{
+	pgoff_t offset;
+	long nr;
+
+	nr = memfd_pin_folios(file, (loff_t)*end << PAGE_SHIFT,
+			      i_size_read(file_inode(file)) - 1, folios,
+			      MEMFD_PIN_FOLIOS, &offset);
+	if (nr <= 0)
+		return nr ?: -EIO;
+
+	if (!memfd_in_cache(file->f_mapping, folios, nr)) {
+		unpin_folios(folios, nr);
+		return 0;
+	}
+	*end = folio_next_index(folios[nr - 1]);
+
+	return nr;
+}
+
 /*
- * So they do not move, are not swapped out, and are not in CMA, where scratch memory
- * is; folios that are missing are allocated. Up to *end, also after an error.
+ * All folios, so that they do not move, are not swapped out, and are not in CMA, where
+ * scratch memory is; folios that are missing are allocated. Up to *end, also after an
+ * error.
  */
-static int memfd_pin(struct file *file, loff_t size, u64 *nr, pgoff_t *end)
+static int memfd_pin(struct file *file, pgoff_t size, u64 *nr, pgoff_t *end)
 {
 	struct folio **folios = kmalloc(PAGE_SIZE, GFP_KERNEL);
-	pgoff_t offset;
 	long pinned = 0;
 
 	*nr = 0;
@@ -88,49 +204,45 @@ static int memfd_pin(struct file *file, loff_t size, u64 *nr, pgoff_t *end)
 	if (!folios)
 		return -ENOMEM;
 
-	while ((loff_t)*end << PAGE_SHIFT < size) {
-		pinned = memfd_pin_folios(file, (loff_t)*end << PAGE_SHIFT,
-					  size - 1, folios, MEMFD_PIN_FOLIOS,
-					  &offset);
-		if (pinned <= 0)
-			break;
-		if (memfd_in_cache(file->f_mapping, folios, pinned)) {
+	while (*end < size && pinned >= 0) {
+		pinned = memfd_pin_present(file->f_mapping, end, size);
+		if (!pinned)
+			pinned = memfd_pin_others(file, end, folios);
+		if (pinned > 0)
 			*nr += pinned;
-			*end = folio_next_index(folios[pinned - 1]);
-		} else {
-			unpin_folios(folios, pinned);
-		}
-		if (fatal_signal_pending(current)) {
+		if (fatal_signal_pending(current))
 			pinned = -EINTR;
-			break;
-		}
 		cond_resched();
 	}
 	kfree(folios);
 
-	return pinned > 0 ? 0 : pinned ?: -EIO;
+	return min(pinned, 0);
 }
 
-/* Some folios of [*index, @end), which are pinned; *index goes on behind them. */
+/*
+ * Some folios of [*index, @end), of which all are there and pinned; *index goes on
+ * behind them.
+ */
 static unsigned int memfd_gather(struct address_space *mapping, pgoff_t *index,
-				 pgoff_t end, struct folio **folios,
-				 unsigned int max)
+				 pgoff_t end, struct folio **folios)
 {
 	XA_STATE(xas, &mapping->i_pages, *index);
-	unsigned int nr = 0;
 	struct folio *folio;
+	unsigned int nr = 0;
 
 	if (*index >= end)
 		return 0;
 
 	guard(rcu)();
-	xas_for_each(&xas, folio, end - 1) {
-		if (xas_retry(&xas, folio) || xa_is_value(folio))
+	for (folio = xas_load(&xas); folio && !xa_is_value(folio);
+	     folio = xas_next(&xas)) {
+		if (xas_retry(&xas, folio))
 			continue;
 		folios[nr++] = folio;
 		*index = folio_next_index(folio);
-		if (nr == max)
+		if (nr == XA_CHUNK_SIZE || *index >= end)
 			break;
+		xas_advance(&xas, *index - 1);
 	}
 
 	return nr;
@@ -142,7 +254,7 @@ static void memfd_unpin(struct address_space *mapping, pgoff_t end)
 	pgoff_t index = 0;
 	unsigned int nr;
 
-	while ((nr = memfd_gather(mapping, &index, end, folios, XA_CHUNK_SIZE)))
+	while ((nr = memfd_gather(mapping, &index, end, folios)))
 		unpin_folios(folios, nr);
 }
 
@@ -194,8 +306,7 @@ static int memfd_list(struct address_space *mapping, pgoff_t end,
 	u64 listed = 0;
 	int err = 0;
 
-	while (!err && (here = memfd_gather(mapping, &index, end, folios,
-					    XA_CHUNK_SIZE))) {
+	while (!err && (here = memfd_gather(mapping, &index, end, folios))) {
 		for (i = 0; i < here && !err; i++) {
 			err = listed < nr ? memfd_list_folio(folios[i], &ser[listed]) :
 					    -EIO;
@@ -237,13 +348,13 @@ int memfd_preserve_folios(struct file *file, struct kho_vmalloc *vmalloc,
 	if (!size)
 		return 0;
 
-	err = memfd_pin(file, size, nr, &end);
+	err = memfd_pin(file, DIV_ROUND_UP_ULL(size, PAGE_SIZE), nr, &end);
 	if (err) {
 		pr_err("failed to pin folios (%pe)\n", ERR_PTR(err));
 		goto err_unpin;
 	}
 
-	*ser = vcalloc(*nr, sizeof(**ser));
+	*ser = vmalloc_array(*nr, sizeof(**ser));
 	err = *ser ? memfd_list(mapping, end, *ser, *nr) : -ENOMEM;
 	if (err)
 		goto err_free;
