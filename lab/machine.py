@@ -47,8 +47,9 @@ SPLAT = re.compile(
     r"|general protection fault|INFO: task .* blocked|soft lockup|rcu:.*stall"
     r"|kmemleak: .* new suspected|Unable to handle|scheduling while atomic")
 # KASAN's shadow counts as the kernel's own memory, of which KHO takes twice as much for its
-# scratch area by default: more than there is in one piece.
-COMMAND_LINE_KASAN = "kho_scratch=64M,64M,640M"
+# scratch area by default: more than there is in one piece. An eighth of all memory is shadow.
+SCRATCH_KASAN = 320
+SCRATCH_KASAN_EACH_GIB = 160
 # Without five-level page tables: an interrupt while identify_cpu() has the CPU's features cleared
 # makes KASAN take every address for a wild one (Linux 7.3.4, before any code of ours runs).
 CPU = "max,la57=off"
@@ -291,11 +292,13 @@ class Machine:
         drivers = {**NATIVE, **(DISK if system else {})}
         modules = (*dict.fromkeys(name for k in self._kernels for name in k.modular(drivers)),
                    *modules)
-        self._append = " ".join([COMMAND_LINE_KASAN] * debug + [append]
+        self._memory = memory or ("4G" if whole else "2G" if debug else "1G")
+        gib = -(-int(self._memory[:-1]) // (1024 if self._memory.endswith("M") else 1))
+        scratch = f"kho_scratch=64M,64M,{SCRATCH_KASAN + SCRATCH_KASAN_EACH_GIB * gib}M"
+        self._append = " ".join([scratch] * debug + [append]
                                 + [f"lab.modules={','.join(modules)}"] * bool(modules)
                                 + [debian.words(disk)] * system)
         self._patience = patience * (SLOWNESS if self.slow or system else 1)
-        self._memory = memory or ("4G" if whole else "2G" if debug else "1G")
         self._smp = smp
         self._iommu = ",".join(["intel-iommu,intremap=on"]
                                + ["x-scalable-mode=on"] * (scalable or first_stage)

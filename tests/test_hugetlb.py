@@ -62,6 +62,11 @@ class Pool:
         return cls(*whole)
 
 
+def room(page):
+    """Return what memory a machine needs to have such pages: large ones are above 4 GiB."""
+    return "8G" if page == GIB else None
+
+
 def resize(m, page, count):
     """Have so many pages in the pool of a machine's kernel."""
     m.sh(f"echo {count} >{Pool.folder(page)}/nr_hugepages")
@@ -109,7 +114,7 @@ def finish(owner):
 @BOTH
 def test_comes_back(start, page, count, words):
     """A memfd comes back with all that it was; the next kernel has no pool."""
-    m = start(topology=(), memory="8G", append=words)
+    m = start(topology=(), memory=room(page), append=words)
     resize(m, page, count)
     owner = m.worker("owner")
     make(owner, page, count)
@@ -279,7 +284,7 @@ def test_read_only(start):
 @SIZES
 def test_not_retrieved(start, page, count):
     """A memfd that nobody wants is memory of the next kernel when the session is finished."""
-    m = start(topology=(), memory="8G")
+    m = start(topology=(), memory=room(page))
     resize(m, page, count)
     owner = m.worker("owner")
     make(owner, page, count)
@@ -300,7 +305,7 @@ def test_not_retrieved(start, page, count):
 def test_no_such_page(start):
     """A kernel without pages of the size refuses, and has the memory when the session ends."""
     page, count = LARGE
-    m = start(topology=(), memory="8G")
+    m = start(topology=(), memory=room(page))
     resize(m, page, count)
     owner = m.worker("owner")
     make(owner, page, count)
@@ -391,7 +396,7 @@ def test_running(start, page, count, words):
     del count
     names = ("nvme0", "igb0") if page < GIB else ("nvme0",)
     count = 6 if page < GIB else 1
-    m = start(topology=PAIR, memory="8G", append=words)
+    m = start(topology=PAIR, memory=room(page), append=words)
     resize(m, page, count)
     owner = Running(m, page=page)
     owner.open(*names)
