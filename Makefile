@@ -104,7 +104,7 @@ soak: setup
 		--kernel $(firstword $(SOAK_IMAGES)) --next $(lastword $(SOAK_IMAGES))
 
 # What an update costs, by instructions; QUICK=1 has a few cases.
-bench: KERNELS := lab-a lab-b
+bench: KERNELS := lab-a lab-b $(if $(QUICK),,stock)
 bench: lab
 	@$(PYTHON) -m lab bench $(if $(QUICK),--quick)
 

@@ -13,7 +13,7 @@ import subprocess
 from dataclasses import asdict, dataclass, field
 
 from . import Machine
-from .memory import allocate, took
+from .memory import GIGANTIC, HUGE, SINGLE, WHOLE, Kind, allocate, took
 from .topology import Nvme, Port, Switch
 
 IOVA = 0x10_0000_0000
@@ -27,18 +27,17 @@ TOKENS = {"device": 1, "memory": 100, "iommufd": 200, "table": 300}
 
 @dataclass(frozen=True)
 class Case:
-    """What crosses: memory, in MiB and in pieces of so many pages (0: whole), and devices."""
+    """What crosses: memory of a kind, in MiB, and devices."""
 
     memory: int = 0
-    pieces: int = 0
+    kind: Kind = WHOLE
     devices: int = 0
     running: bool = True
 
     def __str__(self):
         """Name it."""
-        kind = "single pages" if self.pieces == 1 else "4 KiB pages"
         mode = "running" if self.running else "idle"
-        parts = [f"{self.memory} MiB, {kind}"] if self.memory else []
+        parts = [f"{self.memory} MiB, {self.kind.name}"] if self.memory else []
         parts += [f"{self.devices} {mode}"] if self.devices else []
         return "; ".join(parts) or "nothing"
 
@@ -106,7 +105,7 @@ class Bench:
         """Give the owner its memory and devices."""
         owner, case = self.owner, self.case
         if case.memory:
-            allocate(owner, "B", f"{case.memory}m", case.pieces)
+            allocate(owner, "B", case.memory << 20, case.kind)
         if not case.devices:
             return
         bdfs = [self.machine.bdf(f"nvme{i}") for i in self.devices()]
@@ -124,7 +123,7 @@ class Bench:
             if case.running:
                 owner("nvme_start", f"N{i}", f"D{i}", f"M{i}", IOVA + i * SPACING)
         if case.memory:
-            owner("ioas_map_file", "I", "A", "B", 0, f"{case.memory}m", MORE_IOVA)
+            owner("ioas_map_file", "I", "A", "B", 0, case.memory << 20, MORE_IOVA)
         if case.running:
             owner("hwpt_mark", "I", "H", TOKENS["table"])
 
@@ -167,7 +166,7 @@ class Bench:
             self.step("map", "ioas_map_file", "I", "A", f"M{i}", 0, DEVICE_MEMORY,
                       IOVA + i * SPACING)
         if self.case.memory:
-            self.step("map", "ioas_map_file", "I", "A", "B", 0, f"{self.case.memory}m", MORE_IOVA)
+            self.step("map", "ioas_map_file", "I", "A", "B", 0, self.case.memory << 20, MORE_IOVA)
         self.step("map", "hwpt_alloc", "I", "D0", "A", "H")
         for i in self.devices():
             self.step("hand over", "vfio_attach", f"D{i}", "H")
@@ -175,9 +174,11 @@ class Bench:
 
 def measure(case, kernels, mode, say=print):
     """Measure a case and the bare kexec of the same machine, whose kernels these are."""
-    memory = max(1024, case.memory * (2 if case.pieces else 1) + 768 + 64 * case.devices)
+    memory = max(1024, case.memory * (2 if case.kind.pieces else 1) + 768 + 64 * case.devices)
+    # A huge page is where its size fits, and those of 1 GiB not below 4 GiB for the most part.
+    memory += 3072 if case.kind is GIGANTIC else 0
     options = {"topology": topology(case.devices), "icount": True, "memory": f"{memory}M",
-               "scalable": mode == "scalable", "patience": 1800}
+               "scalable": mode == "scalable", "patience": 3600}
     name = re.sub(r"\W+", "-", f"bench-{case}-{kernels[0]}-{mode}")
     with Machine(f"{name}-bare", *kernels, **options) as machine:
         kernels = machine.kernel.flavour, machine.next_kernel.flavour
@@ -193,23 +194,35 @@ def measure(case, kernels, mode, say=print):
 
 
 STEPS = ("preserve", "boot", "retrieve devices", "retrieve memory", "map", "hand over")
-QUICK = (Case(memory=512), Case(memory=256, pieces=1), Case(devices=2),
-         Case(memory=512, devices=2))
-ALL = (*(Case(memory=size, pieces=pieces) for pieces in (0, 1)
-         for size in (1024, 2048, 4096, 8192) if not pieces or size <= 4096),
-       *(Case(devices=count, running=running) for running in (True, False)
-         for count in (1, 2, 4, 8, 16, 32)),
-       Case(memory=8192, devices=8), Case(memory=4096, pieces=1, devices=8))
+SIZES = {WHOLE: (1024, 2048, 4096, 8192), SINGLE: (512, 1024, 2048, 4096),
+         HUGE: (1024, 2048, 4096, 8192), GIGANTIC: (1024, 4096, 8192)}
+COUNTS = (1, 2, 4, 8, 16, 32)
+VMS = tuple(Case(memory=8192, kind=kind, devices=8) for kind in (HUGE, SINGLE))
+QUICK = (Case(memory=512), Case(memory=256, kind=SINGLE), Case(memory=512, kind=HUGE),
+         Case(devices=2), Case(memory=512, devices=2))
+ALL = (*(Case(memory=size, kind=kind) for kind, sizes in SIZES.items() for size in sizes),
+       *(Case(devices=count, running=running) for running in (True, False) for count in COUNTS),
+       *VMS)
+# What the kernel of the pristine source can take along, too
+BEFORE = (Case(memory=256), Case(memory=512), Case(memory=32, kind=SINGLE),
+          Case(memory=64, kind=SINGLE), Case(memory=128, kind=SINGLE))
 
 
 def table(results):
-    """Yield the lines of a table of results, in ms."""
-    yield "| what crosses | bare kexec | " + " | ".join(STEPS) + " | blackout | times bare |"
-    yield "| --- |" + " --- |" * (len(STEPS) + 3)
-    for result in results:
-        steps = " | ".join(f"{result.steps.get(step, 0):.1f}" for step in STEPS)
-        yield (f"| {result.case} | {result.bare:.1f} | {steps} | {result.blackout:.1f} |"
-               f" {result.factor:.3f} |")
+    """Yield the lines of a table of results, in ms, for each pair of kernels and mode."""
+    for setting in dict.fromkeys((result.kernels, result.mode) for result in results):
+        kernels, mode = setting
+        yield f"{' to '.join(kernels)}, {mode} mode:"
+        yield ""
+        yield "| what crosses | bare kexec | " + " | ".join(STEPS) + " | blackout | times bare |"
+        yield "| --- |" + " --- |" * (len(STEPS) + 3)
+        for result in results:
+            if (result.kernels, result.mode) != setting:
+                continue
+            steps = " | ".join(f"{result.steps.get(step, 0):.1f}" for step in STEPS)
+            yield (f"| {result.case} | {result.bare:.1f} | {steps} | {result.blackout:.1f} |"
+                   f" {result.factor:.3f} |")
+        yield ""
 
 
 def draw(path, title, label, series):
@@ -230,8 +243,7 @@ def plots(folder, results):
     for result in results:
         case = result.case
         if case.memory and not case.devices:
-            kind = "single pages" if case.pieces else "whole"
-            memory.setdefault(kind, []).append((case.memory / 1024, result.blackout))
+            memory.setdefault(case.kind.name, []).append((case.memory / 1024, result.blackout))
             memory.setdefault("bare kexec", []).append((case.memory / 1024, result.bare))
         elif case.devices and not case.memory:
             kind = "running" if case.running else "idle"
@@ -244,12 +256,22 @@ def plots(folder, results):
         draw(folder / "devices.svg", "Blackout over devices", "devices", devices)
 
 
-def run(folder, cases, kernels, mode):
-    """Measure cases and leave bench.json and plots in a folder; yields the table's lines."""
+def run(folder, runs, say=print):
+    """Measure each (case, kernels, mode); leaves bench.json, bench.md and plots in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     results = []
-    for case in cases:
-        results.append(measure(case, kernels, mode))
+    for case, kernels, mode in runs:
+        results.append(measure(case, kernels, mode, say))
         (folder / "bench.json").write_text(json.dumps([r.to_json() for r in results], indent=1))
-    plots(folder, results)
-    yield from table(results)
+        (folder / "bench.md").write_text("\n".join(table(results)))
+    first = results[0].kernels, results[0].mode
+    plots(folder, [result for result in results if (result.kernels, result.mode) == first])
+    return table(results)
+
+
+def everything(kernels, mode):
+    """Return all runs: those of a pair of kernels in a mode, and some to compare them with."""
+    other = "legacy" if mode == "scalable" else "scalable"
+    return [*((case, kernels, mode) for case in ALL),
+            *((case, kernels, other) for case in (Case(devices=8), VMS[0])),
+            *((case, ("stock", "stock"), mode) for case in BEFORE)]

@@ -5,12 +5,28 @@ One memfd and nothing else crosses: how long the next kernel's boot is compared 
 the same kernel with nothing preserved, and what preserving and retrieving take.
 """
 
+import re
 from dataclasses import dataclass
 
 from . import Machine
 from .cost import moment
 
 PAGE = 4096
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How memory is allocated: in huge pages of a size, or in pieces of so many small ones."""
+
+    name: str
+    page: int = 0
+    pieces: int = 0
+
+
+WHOLE = Kind("4 KiB pages")
+SINGLE = Kind("single pages", pieces=1)
+HUGE = Kind("2 MiB pages", page=2 << 20)
+GIGANTIC = Kind("1 GiB pages", page=1 << 30)
 
 
 @dataclass(frozen=True)
@@ -37,23 +53,29 @@ def took(worker):
     return int(worker("took")) / 1e6
 
 
-def allocate(worker, name, size, run=None):
-    """Make a memfd with all its pages: in one piece as far as may be, or in pieces of so many."""
-    worker("memfd", name, size)
-    if not run:
+def allocate(worker, name, size, kind=WHOLE):
+    """Make a memfd with all its pages; the pool of huge pages grows by what it needs."""
+    if kind.page:
+        pool = f"/sys/kernel/mm/hugepages/hugepages-{kind.page >> 10}kB/nr_hugepages"
+        worker("sh", f"more=$(($(cat {pool}) + {size // kind.page})); echo $more >{pool};"
+                     f" [ $(cat {pool}) = $more ]")
+        worker("memfd_huge", name, size, kind.page)
+    else:
+        worker("memfd", name, size)
+    if not kind.pieces:
         worker("mem_touch", name)
         return
     between = f"{name}-between"
     worker("memfd", between, size)
-    worker("mem_interleave", name, between, run)
+    worker("mem_interleave", name, between, kind.pieces)
     worker("close", between)
 
 
-def cross(machine, size, run=None):
+def cross(machine, size, kind=WHOLE):
     """Take a memfd of a size through an update of a machine that counts; returns the Cost."""
     worker = machine.worker("owner")
     if size:
-        allocate(worker, "A", size, run)
+        allocate(worker, "A", size, kind)
         worker("mem_fill", "A", 0, size, 1)
         worker("session_create", "S", "memory")
         worker("preserve", "S", 1, "A")
@@ -70,9 +92,9 @@ def cross(machine, size, run=None):
     return Cost(size, boot, preserve, retrieve, took(worker))
 
 
-def measure(kernel, next_kernel, size, run=None, memory="1G"):
+def measure(kernel, next_kernel, size, kind=WHOLE):
     """Take a memfd through an update of a machine made for that; returns the Cost."""
-    kind = "bare" if not size else f"{run or 'whole'}-{size >> 20}"
-    with Machine(f"memory-{kernel}-{kind}", kernel, next_kernel, topology=(), icount=True,
-                 memory=memory) as machine:
-        return cross(machine, size, run)
+    name = re.sub(r"\W+", "-", f"{kind.name}-{size >> 20}") if size else "bare"
+    with Machine(f"memory-{kernel}-{name}", kernel, next_kernel, topology=(), icount=True,
+                 memory="1G") as machine:
+        return cross(machine, size, kind)
