@@ -114,6 +114,7 @@ static bool memfd_try_pin(struct folio *folio, struct memfd_pins *pins)
 		return false;
 
 	memfd_pin_folio(folio, pins);
+	/* Pairs with folio_trylock(), an atomic operation that is ordered, too. */
 	smp_mb__after_atomic();
 	if (!folio_test_locked(folio))
 		return true;
