@@ -35,7 +35,7 @@ def test_seeds(name):
     assert said.count("Executed") == len(seeds)
 
 
-@pytest.mark.parametrize("name", (*HANDOVER, "image"))
+@pytest.mark.parametrize("name", (*HANDOVER, "hugetlb", "image"))
 def test_fuzz(name, tmp_path):
     """Whatever is made of that, no byte is read that was not asked for, and no rule is broken."""
     said = run(fuzzer(name), f"-runs={RUNS}", "-seed=1", "-max_len=2048",
@@ -50,6 +50,6 @@ def test_kunit():
         said = m.wait_console("ok 1 liveupdate-handover").string
     assert not re.findall(r".* not ok .*", said)
     good = dict(re.findall(r" {4}# (\w+): pass:(\d+) fail:0 skip:0 total:\2$", said, re.M))
-    assert good.keys() == {*HANDOVER, "image", "vtd_legacy", "vtd_scalable"} - {"vtd"}
+    assert good.keys() == {*HANDOVER, "hugetlb", "image", "vtd_legacy", "vtd_scalable"} - {"vtd"}
     # One at least is good, and one is refused
     assert min(map(int, good.values())) >= 2
