@@ -160,7 +160,7 @@ static int hugetlb_preserve_batch(struct file *file, struct folio **folios,
 	if (nr <= 0)
 		return nr ?: -EIO;
 
-	for (i = 0; i < nr && !err; i++) {
+	for (i = 0; i < nr; i++) {
 		err = hugetlb_preserve_page(folios[i], &pages[*done]);
 		if (err)
 			break;
@@ -287,13 +287,10 @@ static int hugetlb_fill_holes(struct file *file)
 	struct inode *inode = file_inode(file);
 
 	for (int i = 0; i < HUGETLB_TRIES; i++) {
-		loff_t size = i_size_read(inode);
-		int err = 0;
+		loff_t size;
+		int err;
 
-		if (!hugetlb_is_full(file))
-			err = vfs_fallocate(file, FALLOC_FL_KEEP_SIZE, 0, size);
-		if (!err)
-			err = memfd_liveupdate_lock(inode);
+		err = memfd_liveupdate_lock(inode);
 		if (err)
 			return err;
 
@@ -301,7 +298,12 @@ static int hugetlb_fill_holes(struct file *file)
 		if (hugetlb_is_full(file))
 			return 0;
 		hugetlb_freeze(inode, false);
+		size = i_size_read(inode);
 		inode_unlock(inode);
+
+		err = vfs_fallocate(file, FALLOC_FL_KEEP_SIZE, 0, size);
+		if (err)
+			return err;
 	}
 
 	return -EBUSY;
@@ -472,6 +474,18 @@ struct hugetlb_batch {
 	struct folio **folios;
 };
 
+/* One surplus page more, or less */
+static void hugetlb_count_surplus(struct hstate *h, struct folio *folio, int change)
+{
+	int nid = folio_nid(folio);
+
+	lockdep_assert_held(&hugetlb_lock);
+	h->nr_huge_pages += change;
+	h->nr_huge_pages_node[nid] += change;
+	h->surplus_huge_pages += change;
+	h->surplus_huge_pages_node[nid] += change;
+}
+
 /*
  * Pages that only the caller knows join hugetlb, each with a reference: as its new
  * pages they have none before, and there is one more of each kind than was asked for.
@@ -494,13 +508,9 @@ static void hugetlb_batch_adopt(struct hugetlb_batch *batch)
 
 	for (unsigned int i = 0; i < batch->nr; i++) {
 		struct folio *folio = batch->folios[i];
-		int nid = folio_nid(folio);
 
 		spin_lock_irq(&hugetlb_lock);
-		h->nr_huge_pages++;
-		h->nr_huge_pages_node[nid]++;
-		h->surplus_huge_pages++;
-		h->surplus_huge_pages_node[nid]++;
+		hugetlb_count_surplus(h, folio, 1);
 		list_move(&folio->lru, &h->hugepage_activelist);
 		spin_unlock_irq(&hugetlb_lock);
 
@@ -511,13 +521,8 @@ static void hugetlb_batch_adopt(struct hugetlb_batch *batch)
 /* A page that is a device's up to the next boot is none of the pool. */
 static void hugetlb_keep(struct hstate *h, struct folio *folio)
 {
-	int nid = folio_nid(folio);
-
 	spin_lock_irq(&hugetlb_lock);
-	h->nr_huge_pages--;
-	h->nr_huge_pages_node[nid]--;
-	h->surplus_huge_pages--;
-	h->surplus_huge_pages_node[nid]--;
+	hugetlb_count_surplus(h, folio, -1);
 	list_del_init(&folio->lru);
 	spin_unlock_irq(&hugetlb_lock);
 }
