@@ -53,12 +53,17 @@ def took(worker):
     return int(worker("took")) / 1e6
 
 
+def pool(page):
+    """Return where sysfs says what there is of the huge pages of a size."""
+    return f"/sys/kernel/mm/hugepages/hugepages-{page >> 10}kB"
+
+
 def allocate(worker, name, size, kind=WHOLE):
     """Make a memfd with all its pages; the pool of huge pages grows by what it needs."""
     if kind.page:
-        pool = f"/sys/kernel/mm/hugepages/hugepages-{kind.page >> 10}kB/nr_hugepages"
-        worker("sh", f"more=$(($(cat {pool}) + {size // kind.page})); echo $more >{pool};"
-                     f" [ $(cat {pool}) = $more ]")
+        count = f"{pool(kind.page)}/nr_hugepages"
+        worker("sh", f"more=$(($(cat {count}) + {size // kind.page})); echo $more >{count};"
+                     f" [ $(cat {count}) = $more ]")
         worker("memfd_huge", name, size, kind.page)
     else:
         worker("memfd", name, size)

@@ -8,10 +8,11 @@ import pytest
 
 import bzimage
 from lab.handover import HUGETLB, Handover
+from lab.memory import pool
 from lab.running import Running
-from update import (PAIR, at_work, memory, see_dma, see_good_update, see_jump_refused,
-                    see_memory_back, see_no_faults, see_nothing_lost, see_undisturbed, states,
-                    take_over)
+from update import (PAIR, at_work, fill_spots, memory, press, see_dma, see_good_update,
+                    see_jump_refused, see_memory_back, see_no_faults, see_nothing_lost, see_spots,
+                    see_undisturbed, states, take_over)
 
 MIB, GIB = 1 << 20, 1 << 30
 # The pages, and how many of them a test has.
@@ -40,11 +41,6 @@ class Pool:
     reserved: int = 0
     surplus: int = 0
 
-    @staticmethod
-    def folder(page):
-        """Return where sysfs says what there is of the pages of a size."""
-        return f"/sys/kernel/mm/hugepages/hugepages-{page >> 10}kB"
-
     @classmethod
     def of(cls, m, page):
         """Read the pool of a machine's kernel; that of its NUMA nodes is the same."""
@@ -53,10 +49,10 @@ class Pool:
             files = " ".join(f"{folder}/{name}_hugepages" for name in names)
             return [int(number) for number in m.sh(f"cat {files}").split()]
 
-        whole = read(cls.folder(page), "nr", "free", "resv", "surplus")
+        whole = read(pool(page), "nr", "free", "resv", "surplus")
         nodes = m.sh("ls -d /sys/devices/system/node/node*/hugepages 2>/dev/null || true").split()
         for place, name in (0, "nr"), (1, "free"), (3, "surplus"):
-            of_nodes = [read(f"{node}/{cls.folder(page).rpartition('/')[2]}", name)[0]
+            of_nodes = [read(f"{node}/{pool(page).rpartition('/')[2]}", name)[0]
                         for node in nodes]
             assert not nodes or sum(of_nodes) == whole[place]
         return cls(*whole)
@@ -69,27 +65,27 @@ def room(page):
 
 def resize(m, page, count):
     """Have so many pages in the pool of a machine's kernel."""
-    m.sh(f"echo {count} >{Pool.folder(page)}/nr_hugepages")
+    m.sh(f"echo {count} >{pool(page)}/nr_hugepages")
     assert Pool.of(m, page).total == count
 
 
-def spots(size):
-    """Return where in a memfd something is: all of a large one takes too long to fill."""
-    return [(at, MIB) for at in (0, (size >> 1) - (size >> 1) % MIB, size - MIB)]
+def begin(start, page, count, **options):
+    """Start a machine whose pool has so many pages; returns it and a process in it."""
+    m = start(topology=(), memory=room(page), **options)
+    resize(m, page, count)
+    return m, m.worker("owner")
 
 
 def make(owner, page, count, name="A"):
     """Make a memfd that has content."""
     owner("memfd_huge", name, page * count, page)
     owner("mem_allocate", name, 0, page * count)
-    for at, length in spots(page * count):
-        owner("mem_fill", name, at, length, SEED)
+    fill_spots(owner, name, page * count, SEED)
 
 
 def see_content(owner, page, count, name="A"):
     """See that a memfd has the content that it had."""
-    for at, length in spots(page * count):
-        owner("mem_check", name, at, length, SEED)
+    see_spots(owner, name, page * count, SEED)
 
 
 def preserve(owner, name="A"):
@@ -114,16 +110,14 @@ def finish(owner):
 @BOTH
 def test_comes_back(start, page, count, words):
     """A memfd comes back with all that it was; the next kernel has no pool."""
-    m = start(topology=(), memory=room(page), append=words)
-    resize(m, page, count)
-    owner = m.worker("owner")
+    m, owner = begin(start, page, count, append=words)
     make(owner, page, count)
     owner("mem_seek", "A", 12345)
     owner("mem_seal", "A", SHRINK | GROW)
-    before, pool = owner.account("mem_file", "A"), Pool.of(m, page)
-    assert pool == Pool(total=count)
+    before = owner.account("mem_file", "A")
+    assert Pool.of(m, page) == Pool(total=count)
     preserve(owner)
-    assert Pool.of(m, page) == pool
+    assert Pool.of(m, page) == Pool(total=count)
     m.kexec()
     assert Pool.of(m, page) == Pool()
     retrieve(owner)
@@ -155,7 +149,7 @@ def test_pool(start, words):
     finish(owner)
     assert Pool.of(m, page) == Pool(total=2 * count + 1, free=count + 1, surplus=count)
     # The pool grows by pages that are there
-    m.sh(f"echo {2 * count} >{Pool.folder(page)}/nr_hugepages")
+    m.sh(f"echo {2 * count} >{pool(page)}/nr_hugepages")
     assert Pool.of(m, page) == Pool(total=2 * count + 1, free=count + 1, surplus=1)
     see_content(owner, page, count)
     owner("close", "A")
@@ -167,17 +161,14 @@ def test_pool(start, words):
 def test_again_and_again(start, words):
     """After each of some updates there is as much of everything."""
     page, count = SMALL
-    m = start(topology=(), append=words)
-    resize(m, page, count)
-    owner = m.worker("owner")
+    m, owner = begin(start, page, count, append=words)
     make(owner, page, count)
     totals = []
     for update in range(5):
         preserve(owner)
         m.kexec()
         if not update:
-            account = m.worker("press").account("mem_press", 64 << 20, 100)
-            assert account["wrong"] == 0
+            press(m)
         retrieve(owner)
         see_content(owner, page, count)
         finish(owner)
@@ -194,9 +185,7 @@ def test_again_and_again(start, words):
 def test_unpreserve(start):
     """A memfd is fixed while it is preserved, and after that an ordinary one again."""
     page, count = SMALL
-    m = start(topology=())
-    resize(m, page, count)
-    owner = m.worker("owner")
+    m, owner = begin(start, page, count)
     make(owner, page, count)
     for _ in range(2):
         preserve(owner)
@@ -217,9 +206,7 @@ def test_unpreserve(start):
 def test_holes(start):
     """Holes get pages: those that were reserved for them, or others, if there are any."""
     page, count = SMALL
-    m = start(topology=())
-    resize(m, page, count)
-    owner = m.worker("owner")
+    m, owner = begin(start, page, count)
     owner("memfd_huge", "A", page * count, page)
     owner("mem_map", "A")
     assert Pool.of(m, page) == Pool(total=count, free=count, reserved=count)
@@ -251,9 +238,7 @@ def test_holes(start):
 def test_faults(start):
     """A machine's processors fault pages in while they are preserved; no reservation is lost."""
     page, count = SMALL
-    m = start(topology=())
-    resize(m, page, count)
-    owner = m.worker("owner")
+    m, owner = begin(start, page, count)
     for token in range(10):
         owner("memfd_huge", "A", page * count, page)
         owner("mem_map", "A")
@@ -270,9 +255,7 @@ def test_faults(start):
 def test_read_only(start):
     """Who cannot write to a memfd cannot fix it either."""
     page, _ = SMALL
-    m = start(topology=())
-    resize(m, page, 2)
-    owner = m.worker("owner")
+    m, owner = begin(start, page, 2)
     make(owner, page, 2)
     owner("mem_read_only", "R", "A")
     owner("session_create", "S", "huge")
@@ -284,9 +267,7 @@ def test_read_only(start):
 @SIZES
 def test_not_retrieved(start, page, count):
     """A memfd that nobody wants is memory of the next kernel when the session is finished."""
-    m = start(topology=(), memory=room(page))
-    resize(m, page, count)
-    owner = m.worker("owner")
+    m, owner = begin(start, page, count)
     make(owner, page, count)
     preserve(owner)
     m.kexec()
@@ -300,16 +281,13 @@ def test_not_retrieved(start, page, count):
     resize(m, page, 0)
     if page == GIB:
         return    # to fill such a machine takes minutes
-    account = m.worker("press").account("mem_press", 64 << 20, 100)
-    assert account["wrong"] == 0
+    press(m)
 
 
 def test_no_such_page(start):
     """A kernel without pages of the size refuses, and has the memory when the session ends."""
     page, count = LARGE
-    m = start(topology=(), memory=room(page))
-    resize(m, page, count)
-    owner = m.worker("owner")
+    m, owner = begin(start, page, count)
     make(owner, page, count)
     preserve(owner)
     m.kexec("clearcpuid=pdpe1gb")
@@ -324,9 +302,7 @@ def test_no_such_page(start):
 def test_seals(start):
     """Seals are those that there were, also where they depend on who may execute the file."""
     page, _ = SMALL
-    m = start(topology=())
-    resize(m, page, 3)
-    owner = m.worker("owner")
+    m, owner = begin(start, page, 3)
     seals = {"A": 0, "B": WRITE, "C": EXEC}
     owner("session_create", "S", "huge")
     for token, (name, seal) in enumerate(seals.items()):
@@ -348,9 +324,7 @@ def test_seals(start):
 def test_not_taken(start):
     """A kernel that does not take such memfds is refused, and nothing was done by then."""
     page, count = SMALL
-    m = start(topology=())
-    resize(m, page, count)
-    owner = m.worker("owner")
+    m, owner = begin(start, page, count)
     make(owner, page, count)
     preserve(owner)
     m.kexec_load(image=bzimage.spoil(m, bzimage.raised("hugetlb-memfd-v1")))
@@ -363,9 +337,7 @@ def test_not_taken(start):
 def test_broken(start):
     """What crosses is broken: that cannot be retrieved, and its memory is given to nobody."""
     page, _ = SMALL
-    m = start(topology=())
-    resize(m, page, 8)
-    owner = m.worker("owner")
+    m, owner = begin(start, page, 8)
     owner("session_create", "S", "huge")
     changes = {"A": ("order", 18), "B": ("chunk", NOWHERE), "C": ("flags", 4), "D": None}
     for token, name in enumerate(changes):

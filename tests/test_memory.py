@@ -6,24 +6,12 @@ import pytest
 from conftest import KERNELS
 from lab.memory import GIGANTIC, HUGE, SINGLE, WHOLE, Kind, allocate, measure
 from lab.running import Running
-from update import at_work, memory, see_good_update, see_memory_back, take_over
+from update import (at_work, fill_spots, memory, press, see_good_update, see_memory_back,
+                    see_spots, take_over)
 
 PAGE, MIB, GIB = 1 << 12, 1 << 20, 1 << 30
-# So much of large memory is filled, here and there: all of it takes too long.
-SPOT = 1 << 20
 # One piece a page: what a long life makes of memory, at worst
 PIECES = (64 << 20, SINGLE), (24 << 20, Kind("pieces of three pages", pieces=3))
-
-
-def press(m):
-    """Have all memory filled that the kernel believes to be free."""
-    account = m.worker("press").account("mem_press", 64 << 20, 100)
-    assert account["wrong"] == 0 and account["bytes"] > account["free"] - (65 << 20)
-
-
-def spots(size):
-    """Return where something is in memory of a size."""
-    return 0, size // 2 & -SPOT, size - SPOT
 
 
 @pytest.mark.parametrize("size, kind", PIECES, ids=("single", "three"))
@@ -76,15 +64,13 @@ def virtual_machine(owner, sizes):
     """Make memory of each kind, with content at the beginning, in the middle and at the end."""
     for token, (kind, size) in enumerate(sizes.items()):
         allocate(owner, f"M{token}", size, kind)
-        for at in spots(size):
-            owner("mem_fill", f"M{token}", at, SPOT, token)
+        fill_spots(owner, f"M{token}", size, token)
 
 
 def see_virtual_machine(owner, sizes):
     """See that it has the content that it had."""
     for token, size in enumerate(sizes.values()):
-        for at in spots(size):
-            owner("mem_check", f"M{token}", at, SPOT, token)
+        see_spots(owner, f"M{token}", size, token)
 
 
 @pytest.mark.thorough

@@ -281,6 +281,33 @@ def memory(m):
     return int(m.sh("sed -n 's/MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo"))
 
 
+def press(m):
+    """Have all memory filled that the kernel believes to be free."""
+    account = m.worker("press").account("mem_press", 64 << 20, 100)
+    assert account["wrong"] == 0 and account["bytes"] > account["free"] - (65 << 20)
+
+
+# So much of large memory is filled, here and there: all of it takes too long.
+SPOT = 1 << 20
+
+
+def spots(size):
+    """Return where something is in memory of a size."""
+    return 0, size // 2 & -SPOT, size - SPOT
+
+
+def fill_spots(owner, name, size, seed):
+    """Fill some of a memfd."""
+    for at in spots(size):
+        owner("mem_fill", name, at, SPOT, seed)
+
+
+def see_spots(owner, name, size, seed):
+    """See that a memfd has what fill_spots() left."""
+    for at in spots(size):
+        owner("mem_check", name, at, SPOT, seed)
+
+
 def see_memory_back(m, totals):
     """See that a kernel had the same memory after each of some updates.
 
