@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -197,6 +198,23 @@ static int bind_device(struct lu_set *set, uint32_t i)
 	return ret;
 }
 
+/* As soon as it is bound: somebody waits for what its device has done. */
+static int arm_device(struct lu_set *set, uint32_t i)
+{
+	struct lu_item *item = &set->items[i];
+	int ret;
+
+	if (!item->eventfds || !item->bound)
+		return 0;
+	ret = lu_device_irqs_restore(item->fd, item->irq_index, item->eventfds,
+				     item->irqs);
+	if (ret)
+		return ret;
+	free(item->eventfds);
+	item->eventfds = NULL;
+	return 0;
+}
+
 /* Take a step for all members but those that failed; returns the first error. */
 static int for_all(struct lu_set *set, lu_step *step)
 {
@@ -220,16 +238,44 @@ static int for_all(struct lu_set *set, lu_step *step)
 int lu_set_retrieve(struct lu_set *set)
 {
 	int ret = lu_set_begin(set, LU_INCOMING, -EINVAL);
-	int files, iommufds, devices;
+	lu_step *const steps[] = { get_file, open_iommufd, bind_device,
+				   arm_device };
 
 	if (ret)
 		return ret;
-	files = for_all(set, get_file);
-	iommufds = for_all(set, open_iommufd);
-	devices = for_all(set, bind_device);
-	if (files)
-		return files;
-	return iommufds ? iommufds : devices;
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		int step = for_all(set, steps[i]);
+
+		if (!ret)
+			ret = step;
+	}
+	return ret;
+}
+
+int lu_set_add_irqs(struct lu_set *set, const char *device, uint32_t index,
+		    const int32_t *eventfds, uint32_t count)
+{
+	struct lu_member member;
+	struct lu_item *item;
+	int32_t *copy;
+
+	if (set->stage != LU_INCOMING || !count || count > LU_IRQS_MAX ||
+	    index > LU_IRQ_MSIX)
+		return -EINVAL;
+	if (lu_set_find(set, device, &member))
+		return -ENOENT;
+	if (member.kind != LU_DEVICE || member.parent < 0)
+		return -EINVAL;
+	copy = malloc(count * sizeof(*copy));
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, eventfds, count * sizeof(*copy));
+	item = &set->items[member.index];
+	free(item->eventfds);
+	item->eventfds = copy;
+	item->irqs = count;
+	item->irq_index = index;
+	return 0;
 }
 
 /* --- handover --------------------------------------------------------------- */

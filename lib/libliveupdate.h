@@ -243,6 +243,38 @@ int lu_device_attach(int device, uint32_t pt_id, uint32_t *hwpt_id);
 int lu_device_export_bar(int device, uint32_t bar, uint64_t offset,
 			 uint64_t length);
 
+/* Kinds of a PCI device's interrupts, as VFIO numbers them. */
+#define LU_IRQ_INTX 0U
+#define LU_IRQ_MSI 1U
+#define LU_IRQ_MSIX 2U
+
+/* The most vectors that a device has (PCI Express 6.0, 7.7.2.2: Table Size). */
+#define LU_IRQS_MAX 2048U
+
+/**
+ * lu_device_irqs_restore() - arm a device's interrupts, and signal each of them once
+ * @device: file of a VFIO device, bound to an iommufd
+ * @index: one of LU_IRQ_*
+ * @eventfds: an eventfd for each vector from 0 on, or -1 for one that is not armed
+ * @count: how many there are, 1 to %LU_IRQS_MAX; 1 for %LU_IRQ_INTX
+ *
+ * For a device that came out of a live update, in place of VFIO_DEVICE_SET_IRQS.
+ * What the device signalled while its interrupts were off is gone, and it does not
+ * signal it again. After this each eventfd is readable: whoever sleeps on it looks
+ * at the device once, and finds what was done meanwhile. From then on events are
+ * delivered as ever. So a program has to take an eventfd's signal as "look", not as
+ * "there is one thing more", as with any interrupt that may be shared or merged.
+ *
+ * Context: any thread. Nobody else arms interrupts of the device meanwhile.
+ * Return: 0, or a negative errno, and then none of these interrupts is on:
+ * -EINVAL: @index, @count, more vectors than the device has, or interrupts of
+ * another kind are on, and stay so; -EBADF: @device or an eventfd is not open;
+ * -ENOTTY: @device is none; -EBUSY: no interrupt line; -ENOSPC, -ENOMEM: no
+ * vectors; others as of VFIO_DEVICE_SET_IRQS.
+ */
+int lu_device_irqs_restore(int device, uint32_t index, const int32_t *eventfds,
+			   uint32_t count);
+
 /* Modes, bits of &struct lu_device_state.modes. */
 #define LU_MODE_IDLE 1U
 #define LU_MODE_RUNNING 2U
@@ -677,6 +709,26 @@ int lu_set_unpreserve(struct lu_set *set);
 int lu_set_open(struct lu_set **set, int session);
 
 /**
+ * lu_set_add_irqs() - say which interrupts of a device are to be armed
+ * @set: incoming set
+ * @device: name of the device, which was not added with nothing
+ * @index: one of LU_IRQ_*
+ * @eventfds: an eventfd for each vector from 0 on, or -1; they are the caller's,
+ *	      open until the device is bound
+ * @count: how many there are, 1 to %LU_IRQS_MAX
+ *
+ * lu_set_retrieve() then calls lu_device_irqs_restore() as soon as the device is
+ * bound. A second call for a device replaces the first.
+ *
+ * Context: one thread at a time for a set.
+ * Return: 0, or a negative errno: -EINVAL: the set is not incoming, the member is no
+ * device or is not bound, @index or @count; -ENOENT: the set has no such member;
+ * -ENOMEM.
+ */
+int lu_set_add_irqs(struct lu_set *set, const char *device, uint32_t index,
+		    const int32_t *eventfds, uint32_t count);
+
+/**
  * lu_set_retrieve() - get the members of an incoming set
  * @set: incoming set
  *
@@ -693,8 +745,8 @@ int lu_set_open(struct lu_set **set, int session);
  * -EADDRINUSE: a device in idle mode is bound to the iommufd of a process that
  * died: all that can be done is to finish the session, close the device and open
  * it anew; -ENOENT: also that the iommufd of a device is missing; and those of
- * lu_session_retrieve_fd(), lu_device_bdf(), lu_device_bind(), lu_device_id() and
- * lu_iommufd_open().
+ * lu_session_retrieve_fd(), lu_device_bdf(), lu_device_bind(), lu_device_id(),
+ * lu_iommufd_open() and lu_device_irqs_restore().
  */
 int lu_set_retrieve(struct lu_set *set);
 

@@ -39,9 +39,11 @@ void lu_set_free(struct lu_set *set)
 	if (set->stage == LU_PRESERVED)
 		lu_set_unpreserve(set);
 	lu_set_close_session(set);
-	for (uint32_t i = 0; i < set->count; i++)
+	for (uint32_t i = 0; i < set->count; i++) {
 		if (set->items[i].owned)
 			close(set->items[i].fd);
+		free(set->items[i].eventfds);
+	}
 	free(set->recs);
 	free(set->items);
 	free(set);

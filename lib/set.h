@@ -19,6 +19,9 @@ enum lu_stage { LU_LOCAL, LU_PRESERVED, LU_INCOMING };
  * @marked: HWPT: lu_set_preserve() marked it
  * @bound: device: bound to its iommufd
  * @done: mapping: mapped; device: attached, since the set was opened
+ * @eventfds: device: for its interrupts, until they are armed
+ * @irqs: how many @eventfds there are
+ * @irq_index: one of LU_IRQ_*
  */
 struct lu_item {
 	int fd;
@@ -28,6 +31,9 @@ struct lu_item {
 	bool marked;
 	bool bound;
 	bool done;
+	int32_t *eventfds;
+	uint32_t irqs;
+	uint32_t irq_index;
 };
 
 /**

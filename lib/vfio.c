@@ -17,6 +17,9 @@ _Static_assert(LU_MODE_IDLE == VFIO_LIVEUPDATE_MODE_IDLE &&
 		       LU_MODE_RUNNING == VFIO_LIVEUPDATE_MODE_RUNNING &&
 		       LU_STATE_OUTGOING == VFIO_LIVEUPDATE_STATE_OUTGOING &&
 		       LU_STATE_INCOMING == VFIO_LIVEUPDATE_STATE_INCOMING &&
+		       LU_IRQ_INTX == VFIO_PCI_INTX_IRQ_INDEX &&
+		       LU_IRQ_MSI == VFIO_PCI_MSI_IRQ_INDEX &&
+		       LU_IRQ_MSIX == VFIO_PCI_MSIX_IRQ_INDEX &&
 		       LU_REASON_DEVICE == VFIO_LIVEUPDATE_REASON_DEVICE &&
 		       LU_REASON_KERNEL == VFIO_LIVEUPDATE_REASON_KERNEL &&
 		       LU_REASON_DOMAIN == VFIO_LIVEUPDATE_REASON_DOMAIN,
@@ -250,6 +253,48 @@ int lu_device_query(int device, struct lu_device_state *state)
 		.error = -(int32_t)info.error,
 	};
 	return 0;
+}
+
+/* What VFIO_DEVICE_SET_IRQS takes: eventfds follow when flags say so. */
+static int irqs_set(int device, uint32_t flags, uint32_t index,
+		    const int32_t *eventfds, uint32_t count)
+{
+	size_t data = eventfds ? count * sizeof(*eventfds) : 0;
+	struct vfio_irq_set *call = calloc(1, sizeof(*call) + data);
+	int ret;
+
+	if (!call)
+		return -ENOMEM;
+	call->argsz = sizeof(*call) + data;
+	call->flags = flags | VFIO_IRQ_SET_ACTION_TRIGGER;
+	call->index = index;
+	call->count = count;
+	if (data)
+		memcpy(call->data, eventfds, data);
+	ret = lu_ioctl(device, VFIO_DEVICE_SET_IRQS, call);
+	free(call);
+	return ret;
+}
+
+/*
+ * In this order: an event that comes before its vector is armed is covered by the
+ * signal, and any later one is delivered.
+ */
+int lu_device_irqs_restore(int device, uint32_t index, const int32_t *eventfds,
+			   uint32_t count)
+{
+	int ret;
+
+	if (!count || count > LU_IRQS_MAX || index > LU_IRQ_MSIX)
+		return -EINVAL;
+	ret = irqs_set(device, VFIO_IRQ_SET_DATA_EVENTFD, index, eventfds,
+		       count);
+	if (!ret)
+		ret = irqs_set(device, VFIO_IRQ_SET_DATA_NONE, index, NULL,
+			       count);
+	if (ret)
+		irqs_set(device, VFIO_IRQ_SET_DATA_NONE, index, NULL, 0);
+	return ret;
 }
 
 const char *lu_mode_text(uint32_t mode)

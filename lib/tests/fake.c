@@ -26,6 +26,7 @@
 #include "fake.h"
 
 #define MAX 256
+#define MAX_IRQS 8
 
 enum type { MEMORY = 1, LUO, SESSION, IOMMUFD, DEVICE };
 
@@ -45,6 +46,8 @@ struct file {
 	bool incoming;
 	bool idle_only;
 	bool no_reset;
+	int32_t eventfds[MAX_IRQS];
+	uint32_t irqs;
 };
 
 struct object {
@@ -539,6 +542,38 @@ static int device_reset_info(struct file *dev,
 	return 0;
 }
 
+/* Arm vectors, or signal those that are armed, or turn all of them off. */
+static int device_irqs(struct file *dev, struct vfio_irq_set *call)
+{
+	const uint64_t one = 1;
+
+	if (!dev->iommufd || call->count > MAX_IRQS)
+		return -EINVAL;
+	CHECK(call->flags & VFIO_IRQ_SET_ACTION_TRIGGER);
+	if (call->flags & VFIO_IRQ_SET_DATA_EVENTFD) {
+		CHECK(call->argsz == sizeof(*call) + call->count * 4);
+		memcpy(dev->eventfds, call->data, call->count * 4);
+		dev->irqs = call->count;
+	} else if (!call->count) {
+		dev->irqs = 0;
+	} else {
+		CHECK(call->count == dev->irqs);
+		for (uint32_t i = 0; i < dev->irqs; i++)
+			CHECK(dev->eventfds[i] < 0 ||
+			      write(dev->eventfds[i], &one, 8) == 8);
+	}
+	return 0;
+}
+
+/* How many interrupts a device has on. */
+int fake_count_irqs(int device)
+{
+	int err;
+	struct file *dev = get(device, DEVICE, &err);
+
+	return dev ? (int)dev->irqs : err;
+}
+
 static int device_ioctl(int fd, unsigned long request, void *arg)
 {
 	int err;
@@ -553,6 +588,8 @@ static int device_ioctl(int fd, unsigned long request, void *arg)
 		return device_attach(dev, arg);
 	case VFIO_DEVICE_FEATURE:
 		return device_feature(dev, arg);
+	case VFIO_DEVICE_SET_IRQS:
+		return device_irqs(dev, arg);
 	default:
 		return device_reset_info(dev, arg);
 	}

@@ -36,6 +36,7 @@ void fake_jump(void);
 int fake_count_preserved(void);
 int fake_count_marks(void);
 int fake_count_mapped(int iommufd, uint32_t ioas);
+int fake_count_irqs(int device);
 int fake_attached(int device, uint32_t *hwpt);
 void fake_reset(void);
 

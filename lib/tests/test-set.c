@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -264,6 +265,59 @@ static void test_take_over_goes_on(void)
 		see_taken_over(set);
 		lu_set_free(set);
 	}
+}
+
+/* How often an eventfd was signalled since it was read. */
+static uint64_t signals(int fd)
+{
+	uint64_t count;
+
+	return read(fd, &count, sizeof(count)) == sizeof(count) ? count : 0;
+}
+
+/*
+ * Interrupts are armed and each signalled, once whatever fails before; and a failure
+ * leaves none on.
+ */
+static void test_irqs(void)
+{
+	const int32_t fds[] = { eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), -1,
+				eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) };
+	struct lu_set *set = crossed();
+	int calls, device;
+
+	CHECK(lu_set_add_irqs(set, "none", LU_IRQ_MSIX, fds, 3) == -ENOENT);
+	CHECK(lu_set_add_irqs(set, "ram", LU_IRQ_MSIX, fds, 3) == -EINVAL);
+	CHECK(lu_set_add_irqs(set, "nvme", LU_IRQ_MSIX, fds, 0) == -EINVAL);
+	CHECK(lu_set_add_irqs(set, "nvme", LU_IRQ_MSIX, fds, 2049) == -EINVAL);
+	CHECK(lu_set_add_irqs(set, "nvme", 3, fds, 3) == -EINVAL);
+	CHECK(!lu_set_add_irqs(set, "nvme", LU_IRQ_INTX, fds, 1));
+	CHECK(!lu_set_add_irqs(set, "nvme", LU_IRQ_MSIX, fds, 3));
+	fake_calls = 0;
+	CHECK(!lu_set_retrieve(set));
+	calls = fake_calls;
+	CHECK(!lu_set_handover(set) && !lu_set_finish(set));
+	CHECK(fake_count_irqs(find(set, "nvme").fd) == 3);
+	CHECK(signals(fds[0]) == 1 && signals(fds[2]) == 1);
+	CHECK(lu_set_add_irqs(set, "nvme", LU_IRQ_MSIX, fds, 3) == -EINVAL);
+	lu_set_free(set);
+	for (int n = 1; n <= calls; n++) {
+		set = crossed();
+		CHECK(!lu_set_add_irqs(set, "nvme", LU_IRQ_MSIX, fds, 3));
+		fake_calls = 0;
+		fake_fail_at = n;
+		CHECK(lu_set_retrieve(set) == -EIO);
+		fake_fail_at = 0;
+		device = find(set, "nvme").fd;
+		if (find(set, "nvme").error)
+			CHECK(device < 0 || !fake_count_irqs(device));
+		CHECK(!lu_set_retrieve(set));
+		CHECK(fake_count_irqs(find(set, "nvme").fd) == 3);
+		CHECK(signals(fds[0]) == 1 && signals(fds[2]) == 1);
+		lu_set_free(set);
+	}
+	close(fds[0]);
+	close(fds[2]);
 }
 
 /* A process dies at some point of its take-over, and another one goes on. */
@@ -649,6 +703,7 @@ int main(void)
 	test_two_updates();
 	test_preserve_rolls_back();
 	test_take_over_goes_on();
+	test_irqs();
 	test_restart();
 	test_no_numbers();
 	test_take_fd();

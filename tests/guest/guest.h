@@ -121,6 +121,8 @@ int service_main(const char *name);
 struct sockaddr_un worker_address(const char *name);
 
 /* memory.c */
+int irq_index(const char *name);
+int events_open(struct object *dev, uint64_t count);
 int memory_map(struct object *mem);
 uint64_t pattern(uint64_t seed, uint64_t place, uint64_t offset);
 

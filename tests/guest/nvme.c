@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A small NVMe driver in user space, over VFIO, polling.
+ * A small NVMe driver in user space, over VFIO. It polls, or sleeps until the drive
+ * raises an interrupt.
  *
  * All of its state, the queues and the data are in one memfd: whoever has the
  * device and that memfd (another process, after a live update) goes on where
@@ -8,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,6 +18,8 @@
 
 #define NVME_MAGIC 0x6c75656e766d3031ULL
 #define NVME_TIMEOUT_MS 30000
+/* Nothing that the drive does takes as long. */
+#define NVME_SLEEP_MS 10000
 
 /* Registers */
 #define NVME_CAP 0x00
@@ -35,6 +39,7 @@
 #define NVME_ADMIN_CREATE_SQ 0x01
 #define NVME_ADMIN_CREATE_CQ 0x05
 #define NVME_ADMIN_IDENTIFY 0x06
+#define NVME_CQ_INTERRUPTS 2
 #define NVME_IO_FLUSH 0x00
 #define NVME_IO_WRITE 0x01
 #define NVME_IO_READ 0x02
@@ -113,6 +118,7 @@ struct nvme_state {
 	uint64_t blocks;
 	uint32_t block_size;
 	uint32_t stride;
+	uint32_t vector;
 	struct nvme_queue admin;
 	struct nvme_queue io;
 	struct nvme_account account;
@@ -279,7 +285,8 @@ static int nvme_create_queues(const struct nvme *nvme)
 		.opcode = NVME_ADMIN_CREATE_CQ,
 		.prp1 = dma_iova(&nvme->dma, nvme->mem->io_cq),
 		.cdw10 = (IO_ENTRIES - 1) << 16 | nvme->state->io.id,
-		.cdw11 = 1,
+		.cdw11 = nvme->state->vector << 16 |
+			 (nvme->state->vector ? NVME_CQ_INTERRUPTS : 0) | 1,
 	};
 	struct nvme_sqe sq = {
 		.opcode = NVME_ADMIN_CREATE_SQ,
@@ -338,6 +345,7 @@ static int cmd_nvme_start(const struct arg *a)
 		return ret;
 	nvme_map(&nvme);
 	nvme_layout(&nvme, a[3].n, a[4].n);
+	nvme.state->vector = a[5].n;
 	ret = nvme_enable(&nvme);
 	if (!ret)
 		ret = nvme_identify(&nvme);
@@ -468,6 +476,27 @@ static int slots_wait(const struct nvme *nvme)
 			return complain(ETIMEDOUT, "no completion");
 		pause_us(50);
 	}
+	return ret < 0 ? ret : 0;
+}
+
+/* Sleep until the device raises the queue's interrupt, and take what there is then. */
+static int slots_sleep(const struct nvme *nvme)
+{
+	struct object *dev = nvme->dma.dev;
+	uint32_t vector = nvme->state->vector;
+	struct pollfd event = { .events = POLLIN };
+	uint64_t count;
+	int ret;
+
+	if (!vector || (int)vector >= dev->nr_events)
+		return complain(EINVAL, "interrupt %u is not on", vector);
+	event.fd = dev->events[vector];
+	ret = poll(&event, 1, NVME_SLEEP_MS);
+	if (ret <= 0)
+		return ret ? -errno : complain(ETIMEDOUT, "no interrupt");
+	if (read(event.fd, &count, sizeof(count)) != sizeof(count))
+		return -errno;
+	ret = slots_reap(nvme);
 	return ret < 0 ? ret : 0;
 }
 
@@ -629,6 +658,30 @@ static int cmd_nvme_load(const struct arg *a)
 	result("%llu",
 	       (unsigned long long)nvme.state->account.completed - before);
 	return ret ? ret : drained;
+}
+
+/*
+ * Read blocks one after the other: each read begins when the interrupt of the one
+ * before came. So one that is lost is the end. What is under way comes first.
+ */
+static int cmd_nvme_sleep(const struct arg *a)
+{
+	struct nvme nvme;
+	uint64_t begun = 0;
+	int ret = nvme_use(a[0].o, &nvme);
+
+	while (!ret) {
+		if (slots_busy(&nvme)) {
+			ret = slots_sleep(&nvme);
+			continue;
+		}
+		if (begun == a[3].n)
+			break;
+		slot_begin(&nvme, 0, NVME_IO_READ, begun % a[1].n, 1, a[2].n);
+		begun++;
+	}
+	result("%llu", (unsigned long long)begun);
+	return ret;
 }
 
 static int cmd_nvme_wait(const struct arg *a)
@@ -820,8 +873,8 @@ static int cmd_nvme_stop(const struct arg *a)
 }
 
 const struct command nvme_commands[] = {
-	{ "nvme_start", "Noon|n", cmd_nvme_start,
-	  "NEW DEVICE MEMFD IOVA [QUEUE]" },
+	{ "nvme_start", "Noon|nn", cmd_nvme_start,
+	  "NEW DEVICE MEMFD IOVA [QUEUE [VECTOR]]" },
 	{ "nvme_adopt", "Noo", cmd_nvme_adopt, "NEW DEVICE MEMFD" },
 	{ "nvme_write", "onnn", cmd_nvme_write, "NVME LBA BLOCKS SEED" },
 	{ "nvme_read_check", "onnn", cmd_nvme_read_check,
@@ -832,6 +885,8 @@ const struct command nvme_commands[] = {
 	  "NVME LBA BLOCKS SEED" },
 	{ "nvme_load", "onnnn", cmd_nvme_load,
 	  "NVME LBA BLOCKS SEED MILLISECONDS" },
+	{ "nvme_sleep", "onnn", cmd_nvme_sleep,
+	  "NVME BLOCKS SEED COUNT" },
 	{ "nvme_account", "o", cmd_nvme_account, "NVME" },
 	{ "nvme_write_to", "on", cmd_nvme_write_to, "NVME IOVA" },
 	{ "nvme_busy", "o", cmd_nvme_busy, "NVME" },

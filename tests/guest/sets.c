@@ -93,6 +93,18 @@ static int cmd_set_open(const struct arg *a)
 	return ret;
 }
 
+/* Interrupts of a member; their eventfds are in an object of their own. */
+static int cmd_set_irqs(const struct arg *a)
+{
+	int index = irq_index(a[3].s);
+	int ret = index < 0 ? index : events_open(a[1].o, a[4].n);
+
+	if (ret)
+		return ret;
+	return lu_set_add_irqs(a[0].o->set, a[2].s, index, a[1].o->events,
+			       a[1].o->nr_events);
+}
+
 static int cmd_set_retrieve(const struct arg *a)
 {
 	return told(a[0].o->set, lu_set_retrieve(a[0].o->set));
@@ -171,6 +183,8 @@ const struct command set_commands[] = {
 	{ "set_preserve", "ps", cmd_set_preserve, "SET SESSION-NAME" },
 	{ "set_unpreserve", "p", cmd_set_unpreserve, "SET" },
 	{ "set_open", "No", cmd_set_open, "NEW SESSION" },
+	{ "set_irqs", "pNssn", cmd_set_irqs,
+	  "SET NEW MEMBER INTX|MSI|MSIX COUNT" },
 	{ "set_retrieve", "p", cmd_set_retrieve, "SET" },
 	{ "set_handover", "p", cmd_set_handover, "SET" },
 	{ "set_finish", "p", cmd_set_finish, "SET" },

@@ -118,8 +118,8 @@ static int cmd_vfio_info(const struct arg *a)
 	return 0;
 }
 
-/* Number of an interrupt index by its name. */
-static int irq_index(const char *name)
+/** irq_index() - number of a kind of interrupts by its name, or -EINVAL. */
+int irq_index(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(irq_names); i++)
 		if (!strcasecmp(irq_names[i], name))
@@ -169,6 +169,22 @@ static void events_close(struct object *dev)
 		close(dev->events[--dev->nr_events]);
 }
 
+/** events_open() - have so many eventfds, in the place of those before. */
+int events_open(struct object *dev, uint64_t count)
+{
+	if (count < 1 || count > MAX_EVENTS)
+		return -EINVAL;
+	events_close(dev);
+	while (dev->nr_events < (int)count) {
+		int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+		if (fd < 0)
+			return -errno;
+		dev->events[dev->nr_events++] = fd;
+	}
+	return 0;
+}
+
 static int cmd_vfio_irq_on(const struct arg *a)
 {
 	struct {
@@ -181,17 +197,10 @@ static int cmd_vfio_irq_on(const struct arg *a)
 
 	if (index < 0)
 		return index;
-	if (a[2].n < 1 || a[2].n > MAX_EVENTS)
-		return -EINVAL;
-	events_close(dev);
-	while (dev->nr_events < (int)a[2].n) {
-		int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-
-		if (fd < 0)
-			return -errno;
-		call.fds[dev->nr_events] = fd;
-		dev->events[dev->nr_events++] = fd;
-	}
+	ret = events_open(dev, a[2].n);
+	if (ret)
+		return ret;
+	memcpy(call.fds, dev->events, dev->nr_events * sizeof(__s32));
 	call.set.argsz = sizeof(call.set) + dev->nr_events * sizeof(__s32);
 	call.set.flags = VFIO_IRQ_SET_DATA_EVENTFD |
 			 VFIO_IRQ_SET_ACTION_TRIGGER;
@@ -201,6 +210,29 @@ static int cmd_vfio_irq_on(const struct arg *a)
 	if (ret)
 		events_close(dev);
 	return ret;
+}
+
+static int cmd_vfio_irq_restore(const struct arg *a)
+{
+	int index = irq_index(a[1].s);
+	int ret = index < 0 ? index : events_open(a[0].o, a[2].n);
+
+	if (!ret)
+		ret = lu_device_irqs_restore(a[0].o->fd, index, a[0].o->events,
+					     a[0].o->nr_events);
+	if (ret)
+		events_close(a[0].o);
+	return ret;
+}
+
+/* The eventfds of an object are the device's from now on. */
+static int cmd_vfio_irq_take(const struct arg *a)
+{
+	events_close(a[0].o);
+	memcpy(a[0].o->events, a[1].o->events, sizeof(a[0].o->events));
+	a[0].o->nr_events = a[1].o->nr_events;
+	a[1].o->nr_events = 0;
+	return 0;
 }
 
 static int cmd_vfio_irq_off(const struct arg *a)
@@ -651,6 +683,9 @@ const struct command vfio_commands[] = {
 	{ "vfio_wake", "o", cmd_vfio_wake, "DEVICE" },
 	{ "vfio_liveupdate", "o", cmd_vfio_liveupdate, "DEVICE" },
 	{ "vfio_irq_on", "osn", cmd_vfio_irq_on, "DEVICE INTX|MSI|MSIX COUNT" },
+	{ "vfio_irq_restore", "osn", cmd_vfio_irq_restore,
+	  "DEVICE INTX|MSI|MSIX COUNT" },
+	{ "vfio_irq_take", "oo", cmd_vfio_irq_take, "DEVICE EVENTS" },
 	{ "vfio_irq_off", "os", cmd_vfio_irq_off, "DEVICE INTX|MSI|MSIX" },
 	{ "vfio_irq_count", "o", cmd_vfio_irq_count, "DEVICE" },
 	{ "vfio_ioeventfd", "Nonnnn", cmd_vfio_ioeventfd,
