@@ -828,9 +828,9 @@ def test_kernel_that_lacks_something(start):
     owner.open("nvme0")
     owner.start()
     owner.preserve()
-    path = bzimage.spoil(m, bzimage.raised("iommu-v1"))
+    path = bzimage.spoil(m, bzimage.raised("iommu-v2"))
     words = ("kexec", "--kernel", path, "--initrd", INITRD, "--reuse-cmdline")
-    why = "does not take iommu-v1, which preserved files need; it takes "
+    why = "does not take iommu-v2, which preserved files need; it takes "
     said = run(m, *words)
     assert said.code == REFUSED and why in said.err and not loaded(m)
     said = run(m, *words, "--dry-run")
@@ -838,13 +838,13 @@ def test_kernel_that_lacks_something(start):
     said = run(m, *words, "--dry-run", "--json")
     assert said.code == REFUSED and said.json("kexec")["refused"]
     lines = {line["version"]: line for line in said.json("kexec")["versions"]}
-    assert [name for name, line in lines.items() if line["missing"]] == ["iommu-v1"]
-    assert [name for name, line in lines.items() if not line["taken"]] == ["iommu-v1"]
+    assert [name for name, line in lines.items() if line["missing"]] == ["iommu-v2"]
+    assert [name for name, line in lines.items() if not line["taken"]] == ["iommu-v2"]
     assert [name for name, line in lines.items() if not line["needed"]] == ["iommu-v9"]
     # The kernel has the last word.
     said = run(m, *words, "--force")
     assert said.code == REFUSED and loaded(m)
-    assert "the kernel says: luo: Freeze failed! The next kernel does not take iommu-v1" in said.err
+    assert "the kernel says: luo: Freeze failed! The next kernel does not take iommu-v2" in said.err
     said = run(m, *kexec(m.next_kernel, "-r", "-n", "--json")).json("kexec")
     assert not said["refused"] and all(line["needed"] for line in said["versions"])
     m.mark("refused")

@@ -97,6 +97,8 @@ def iommu(handover):
     made = single(handover, head)
     domains, _, units = (made.link(head, offset) for offset in (0, 16, 32))
     root = made.link(units, 8)
+    # Its table of interrupts is empty, and only its address is looked at
+    made.rename(units, 24, 1 << 8)
     tables = {}
 
     def page_table(page, offset):

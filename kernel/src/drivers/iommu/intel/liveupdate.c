@@ -17,6 +17,7 @@
  *   intel_iommu_shutdown()
  *     intel_liveupdate_shutdown()          fills the handover tables, and makes the
  *                                          unit use them; it stays on
+ *       handover_block_irqs()              no device raises an interrupt any more
  *
  * The page tables are the live ones. Shutdown copies the entries of the preserved
  * devices as the hardware uses them at that moment. With the write of the root
@@ -25,10 +26,18 @@
  * then, not even for firmware that has memory for one (RMRR): pci_device_shutdown()
  * cleared their bus mastering.
  *
+ * Interrupts: the table that remaps them is the outgoing kernel's, and its memory may
+ * be used for anything before the incoming kernel has one of its own. What a device
+ * writes there would then decide which interrupts it can raise. So a unit that stays on
+ * gets a preserved table in which nothing is present. Interrupt remapping is never off:
+ * the incoming kernel puts its own table in the place of that one.
+ *
  * Incoming kernel::
  *
  *   detect_intel_iommu()
  *     intel_liveupdate_check_early()       a unit that is on, and no list: panic
+ *   intel_setup_irq_remapping()
+ *     intel_liveupdate_keep_irqs()         leaves interrupt remapping on
  *   init_dmars()
  *     intel_liveupdate_take_over()         validates the handover tables, which are
  *                                          this kernel's from now on, and reserves
@@ -71,6 +80,8 @@
 #include <linux/kexec.h>
 #include <linux/kexec_handover.h>
 #include <linux/kho/check/vtd.h>
+#include <linux/kho/memory.h>
+#include <linux/log2.h>
 #include <linux/pci.h>
 #include <linux/slab.h>
 
@@ -78,6 +89,7 @@
 #include "liveupdate.h"
 #include "pasid.h"
 #include "../iommu-pages.h"
+#include "../irq_remapping.h"
 
 /* One page of the PASID directory: the value of PDTS for 512 entries */
 #define HANDOVER_PDTS		2
@@ -85,6 +97,10 @@
 
 /* Device-TLB, PASIDs and page requests: of no use to a device that crosses */
 #define CONTEXT_SM_EXTRAS	(BIT_ULL(2) | BIT_ULL(3) | BIT_ULL(4))
+
+/* IRTA: a page of entries of 16 bytes; the mode in which it names processors */
+#define HANDOVER_IRQS		(ilog2(VTD_PAGE_SIZE / sizeof(struct irte)) - 1)
+#define IRTA_EIME		BIT_ULL(11)
 
 /* Entries of a root table */
 #define HANDOVER_BUSES		(VTD_PAGE_SIZE / sizeof(struct root_entry))
@@ -232,11 +248,21 @@ static void intel_liveupdate_device_unit(struct device *dev,
 static int intel_liveupdate_unit_preserve(struct iommu_unit_ser *unit)
 {
 	void *root = kho_alloc_preserve(VTD_PAGE_SIZE);
+	void *irqs;
 
 	if (IS_ERR(root))
 		return PTR_ERR(root);
 
 	unit->root = virt_to_phys(root);
+	if (!irq_remapping_enabled)
+		return 0;
+
+	irqs = kho_alloc_preserve(VTD_PAGE_SIZE);
+	if (IS_ERR(irqs)) {
+		kho_unpreserve_free(root);
+		return PTR_ERR(irqs);
+	}
+	unit->irq_table = virt_to_phys(irqs);
 
 	return 0;
 }
@@ -256,6 +282,8 @@ static void intel_liveupdate_unit_unpreserve(struct iommu_unit_ser *unit)
 		handover_free_table(root[bus].hi);
 	}
 	kho_unpreserve_free(root);
+	if (unit->irq_table)
+		kho_unpreserve_free(phys_to_virt(unit->irq_table));
 }
 
 /* A PASID directory with one table, linked from a context entry not present */
@@ -371,6 +399,28 @@ static void handover_fill_device(const struct iommu_dev_ser *entry,
 }
 
 /*
+ * From now on no message of a device is an interrupt. The CPUs are past needing any
+ * from a device: this one has interrupts disabled, the others are stopped.
+ */
+static void handover_block_irqs(struct intel_iommu *iommu, u64 table)
+{
+	unsigned long flags;
+	u64 mode;
+	u32 sts;
+
+	__iommu_flush_cache(iommu, phys_to_virt(table), VTD_PAGE_SIZE);
+	raw_spin_lock_irqsave(&iommu->register_lock, flags);
+	mode = readq(iommu->reg + DMAR_IRTA_REG) & IRTA_EIME;
+	writeq(table | mode | HANDOVER_IRQS, iommu->reg + DMAR_IRTA_REG);
+	writel(iommu->gcmd | DMA_GCMD_SIRTP, iommu->reg + DMAR_GCMD_REG);
+	IOMMU_WAIT_OP(iommu, DMAR_GSTS_REG, readl, (sts & DMA_GSTS_IRTPS), sts);
+	raw_spin_unlock_irqrestore(&iommu->register_lock, flags);
+
+	if (!cap_esirtps(iommu->cap))
+		qi_global_iec(iommu);
+}
+
+/*
  * The unit is about to be turned off. If preserved devices need it in the next
  * kernel it stays on, with the handover tables; true is returned then.
  */
@@ -394,6 +444,8 @@ bool intel_liveupdate_shutdown(struct intel_iommu *iommu)
 	__iommu_flush_cache(iommu, root, VTD_PAGE_SIZE);
 	iommu->root_entry = root;
 	iommu_set_root_entry(iommu);
+	if (unit->irq_table && ecap_ir_support(iommu->ecap))
+		handover_block_irqs(iommu, unit->irq_table);
 	pr_info("%s: stays on for %u devices\n", iommu->name, unit->devices);
 
 	return true;
@@ -414,6 +466,43 @@ void intel_liveupdate_check_early(u64 phys, void __iomem *reg)
 	if (readl(reg + DMAR_GSTS_REG) & DMA_GSTS_TES)
 		panic("DMAR: live update: the unit at %#llx translates for running devices, and nobody knows what was preserved\n",
 		      phys);
+}
+
+/*
+ * Interrupt remapping came on. May it stay on while this kernel puts its own table in
+ * the place of the one that is there? So it is when that one is preserved: it is too
+ * early to look into the lists, and nobody else preserves one.
+ */
+bool intel_liveupdate_keep_irqs(struct intel_iommu *iommu)
+{
+	u64 table = readq(iommu->reg + DMAR_IRTA_REG) & VTD_PAGE_MASK;
+
+	if (!kho_was_passed() || is_kdump_kernel() ||
+	    kho_restorable_size(table) != VTD_PAGE_SIZE)
+		return false;
+
+	/* Remapping stays on while this kernel's table is put in its place */
+	if (iommu->ir_table)
+		__iommu_flush_cache(iommu, iommu->ir_table->base,
+				    INTR_REMAP_TABLE_ENTRIES * sizeof(struct irte));
+	iommu->liveupdate_irqs = table;
+
+	return true;
+}
+
+/*
+ * Somebody wants to turn interrupt remapping off, or does not use it. That lets the
+ * running devices of the previous kernel raise any interrupt.
+ */
+void intel_liveupdate_check_irqs(struct intel_iommu *iommu)
+{
+	if (iommu->flags & VTD_FLAG_LIVEUPDATE_CHECKED ||
+	    !(readl(iommu->reg + DMAR_GSTS_REG) & DMA_GSTS_IRES))
+		return;
+
+	if (iommu->liveupdate_irqs || intel_liveupdate_keep_irqs(iommu))
+		panic("DMAR: live update: %s remaps interrupts of running devices of the previous kernel, and this kernel does not\n",
+		      iommu->name);
 }
 
 /*
@@ -518,6 +607,26 @@ static void handover_take_tables(struct intel_iommu *iommu,
 	iommu->root_entry = root;
 }
 
+/* The table that blocked interrupts has served its purpose. */
+static void handover_take_irqs(struct intel_iommu *iommu,
+			       const struct iommu_unit_ser *unit)
+{
+	void *table;
+
+	if (!unit->irq_table && !iommu->liveupdate_irqs)
+		return;
+
+	if (!irq_remapping_enabled || iommu->liveupdate_irqs != unit->irq_table)
+		panic("DMAR: live update: %s remaps interrupts of running devices, and this kernel did not go on doing so\n",
+		      iommu->name);
+
+	table = kho_take(unit->irq_table, VTD_PAGE_SIZE);
+	if (!table)
+		panic("DMAR: live update: %s has a table of interrupts that is not preserved\n",
+		      iommu->name);
+	kho_taken_free(table);
+}
+
 /*
  * The unit is being initialized, and its translation may be on. True is returned
  * when it came on with running devices and has its root table now.
@@ -560,6 +669,7 @@ bool intel_liveupdate_take_over(struct intel_iommu *iommu)
 		      iommu->name);
 
 	handover_take_tables(iommu, lists, index);
+	handover_take_irqs(iommu, unit);
 	iommu->flags |= VTD_FLAG_LIVEUPDATE_CHECKED | VTD_FLAG_LIVEUPDATE;
 	pr_info("%s: took over %u devices, translation stays on\n", iommu->name,
 		unit->devices);

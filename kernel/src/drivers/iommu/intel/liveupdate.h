@@ -18,6 +18,8 @@ extern const struct iommu_liveupdate_ops intel_liveupdate_ops;
 
 bool intel_liveupdate_shutdown(struct intel_iommu *iommu);
 void intel_liveupdate_check_early(u64 phys, void __iomem *reg);
+bool intel_liveupdate_keep_irqs(struct intel_iommu *iommu);
+void intel_liveupdate_check_irqs(struct intel_iommu *iommu);
 void intel_liveupdate_check_disable(struct intel_iommu *iommu);
 bool intel_liveupdate_take_over(struct intel_iommu *iommu);
 void intel_liveupdate_probe_device(struct device_domain_info *info);
@@ -43,6 +45,15 @@ static inline bool intel_liveupdate_shutdown(struct intel_iommu *iommu)
 
 static inline void
 intel_liveupdate_check_early(u64 phys, void __iomem *reg)
+{
+}
+
+static inline bool intel_liveupdate_keep_irqs(struct intel_iommu *iommu)
+{
+	return false;
+}
+
+static inline void intel_liveupdate_check_irqs(struct intel_iommu *iommu)
 {
 }
 

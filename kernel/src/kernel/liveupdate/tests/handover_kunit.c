@@ -327,7 +327,8 @@ static void iommu_make(void *memory)
 		.units = {
 			{ 0xa000, 0x3000, IOMMU_SER_UNIT_VTD_LEGACY, .devices = 1 },
 			{ },
-			{ 0xb000, 0x4000, IOMMU_SER_UNIT_VTD_SCALABLE, .devices = 1 },
+			{ 0xb000, 0x4000, IOMMU_SER_UNIT_VTD_SCALABLE, .devices = 1,
+			  .irq_table = 0x5000 },
 		},
 	};
 }
@@ -368,6 +369,12 @@ static const struct left_case iommu_cases[] = {
 	CASE("a root table is at an impossible address", units[0].root, 0x3008),
 	CASE("a unit is in the list twice", units[2].id, 0xa000),
 	CASE("a unit is in the list twice", units[2].root, 0x3000),
+	CASE("a table of interrupts is at an impossible address",
+	     units[0].irq_table, 0x6010),
+	CASE("a table of interrupts is at an impossible address",
+	     units[0].irq_table, 0x3000),
+	CASE("a table of interrupts is in the list twice",
+	     units[0].irq_table, 0x5000),
 	CASE("a unit counts other devices than the list has",
 	     units[0].devices, 2),
 	CASE("a unit counts other devices than the list has",

@@ -19,7 +19,9 @@
  *
  * At the jump every unit of the list translates through the tables that start
  * at its &struct iommu_unit_ser.root. They are in the format of the hardware
- * and hold entries for the devices of the list and for no others.
+ * and hold entries for the devices of the list and for no others. A unit that remaps
+ * interrupts does so with &struct iommu_unit_ser.irq_table, in which nothing is
+ * present: whatever a device writes, no processor gets an interrupt from it.
  *
  * The layout is a contract: fixed-size fields in CPU byte order, no padding, no
  * pointer other than a physical address. Whoever changes the layout or the
@@ -91,14 +93,18 @@ struct iommu_dev_ser {
  * @root:    Physical address of its root table.
  * @type:    One of IOMMU_SER_UNIT_*.
  * @devices: How many entries of the list of devices name this unit.
+ * @irq_table: Physical address of its table of interrupts, or 0 for a unit that
+ *             does not remap them.
  *
- * All tables that can be reached from @root are preserved, one folio each.
+ * All tables that can be reached from @root are preserved, one folio each, and so
+ * is @irq_table.
  */
 struct iommu_unit_ser {
 	u64 id;
 	u64 root;
 	u32 type;
 	u32 devices;
+	u64 irq_table;
 };
 
 /**
@@ -143,11 +149,12 @@ static_assert(offsetof(struct iommu_dev_ser, reserved) == 7);
 static_assert(offsetof(struct iommu_dev_ser, domain) == 8);
 static_assert(offsetof(struct iommu_dev_ser, unit) == 12);
 
-static_assert(sizeof(struct iommu_unit_ser) == 24);
+static_assert(sizeof(struct iommu_unit_ser) == 32);
 static_assert(offsetof(struct iommu_unit_ser, id) == 0);
 static_assert(offsetof(struct iommu_unit_ser, root) == 8);
 static_assert(offsetof(struct iommu_unit_ser, type) == 16);
 static_assert(offsetof(struct iommu_unit_ser, devices) == 20);
+static_assert(offsetof(struct iommu_unit_ser, irq_table) == 24);
 
 static_assert(sizeof(struct iommu_array_ser) == 16);
 static_assert(offsetof(struct iommu_array_ser, base) == 0);

@@ -84,10 +84,19 @@ static inline const char *iommu_ser_check_unit(const struct iommu_lists *lists,
 	if (!iommu_ser_table_valid(unit->root))
 		return "a root table is at an impossible address";
 
+	if (unit->irq_table && (!iommu_ser_table_valid(unit->irq_table) ||
+				unit->irq_table == unit->root))
+		return "a table of interrupts is at an impossible address";
+
 	for (u32 i = 0; i < index; i++) {
-		if (lists->units[i].type && (lists->units[i].id == unit->id ||
-					     lists->units[i].root == unit->root))
+		const struct iommu_unit_ser *other = &lists->units[i];
+
+		if (other->type && (other->id == unit->id ||
+				    other->root == unit->root))
 			return "a unit is in the list twice";
+		if (other->type && unit->irq_table &&
+		    other->irq_table == unit->irq_table)
+			return "a table of interrupts is in the list twice";
 	}
 
 	for (u32 i = 0; i < lists->nr_devices; i++)
