@@ -23,7 +23,8 @@ PCI = {"list": (0, "Q"), "count": (8, "I"), "capacity": (12, "I")}
 PCI_DEVICE_SIZE = 64
 PCI_DEVICE = {"bdf": (4, "H"), "role": (6, "B"), "mode": (7, "B"), "device": (14, "H"),
               "flags": (48, "I")}
-VFIO = {"bdf": (4, "H"), "mode": (6, "H"), "flags": (8, "I"), "command": (20, "I")}
+VFIO = {"bdf": (4, "H"), "mode": (6, "H"), "flags": (8, "I"), "command": (20, "I"),
+        "irq_kind": (112, "I"), "irq_count": (120, "I"), "irq_armed": (128, "Q")}
 IOMMU = {"domains": (0, "Q"), "domain_count": (8, "I"), "devices": (16, "Q"),
          "device_count": (24, "I"), "device_capacity": (28, "I"), "units": (32, "Q")}
 DOMAIN_SIZE, DEVICE_SIZE, UNIT_SIZE = 16, 16, 32

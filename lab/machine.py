@@ -600,6 +600,11 @@ class Machine:
                 "[ -d /sys/module/vfio_iommu_type1 ] || modprobe -q vfio_iommu_type1", check=False)
         self.bind(bdf, "vfio-pci")
 
+    def trace_more(self, *names):
+        """Have the trace show events from now on that come too often for all machines."""
+        for name in names:
+            self._monitor.ask("trace-event-set-state", name=name, enable=True)
+
     def throttle(self, name, iops):
         """Let a drive read no more than that many times a second; 0: as often as it can."""
         self._throttle(name, iops_rd=iops)

@@ -13,7 +13,9 @@ EVENTS = (
     "pci_update_mappings_del",
     "vtd_dmar_enable",
     "vtd_dmar_fault",
+    "vtd_ir_enable",
     "vtd_reg_dmar_root",
+    "vtd_reg_ir_root",
     "pci_nvme_enqueue_req_completion",
     "pci_nvme_pci_reset",
 )

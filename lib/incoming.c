@@ -192,8 +192,10 @@ static int bind_device(struct lu_set *set, uint32_t i)
 	if (set->items[iommufd].fd < 0)
 		return -ENOENT;
 	ret = lu_device_bind(item->fd, set->items[iommufd].fd, &item->id);
-	if (ret == -EINVAL)
+	if (ret == -EINVAL) {
 		ret = bound_before(item, &set->recs[iommufd]);
+		item->rebound = !ret;
+	}
 	item->bound = !ret;
 	return ret;
 }
@@ -206,6 +208,9 @@ static int arm_device(struct lu_set *set, uint32_t i)
 
 	if (!item->eventfds || !item->bound)
 		return 0;
+	/* A process that died may have armed others */
+	if (item->rebound)
+		lu_irqs_off(item->fd);
 	ret = lu_device_irqs_restore(item->fd, item->irq_index, item->eventfds,
 				     item->irqs);
 	if (ret)
@@ -260,7 +265,7 @@ int lu_set_add_irqs(struct lu_set *set, const char *device, uint32_t index,
 	int32_t *copy;
 
 	if (set->stage != LU_INCOMING || !count || count > LU_IRQS_MAX ||
-	    index > LU_IRQ_MSIX)
+	    index > LU_IRQ_MSIX || (index == LU_IRQ_INTX && count > 1))
 		return -EINVAL;
 	if (lu_set_find(set, device, &member))
 		return -ENOENT;

@@ -19,6 +19,7 @@ int lu_open_file(const char *path);
 FILE *lu_open_fdinfo(int fd);
 void lu_bdf_write(char text[LU_BDF_SIZE], uint32_t segment, uint16_t bdf);
 int lu_bdf_parse(const char *text, uint32_t *segment, uint16_t *bdf);
+void lu_irqs_off(int device);
 int lu_device_address(int device, uint32_t *segment, uint16_t *bdf);
 
 #endif /* LU_INTERNAL_H */

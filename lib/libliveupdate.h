@@ -252,6 +252,48 @@ int lu_device_export_bar(int device, uint32_t bar, uint64_t offset,
 #define LU_IRQS_MAX 2048U
 
 /**
+ * lu_device_carry_irqs() - let a device's interrupts go along, whether on or off
+ * @device: file of a VFIO device, bound to an iommufd
+ * @carry: 1: interrupts that are on at the jump go along; 0: they refuse it
+ *
+ * Without this they have to be off at the jump. The device raises none from then on,
+ * until they are armed in the next kernel, which signals each eventfd once then. In
+ * idle mode no interrupts go along. It holds until the device is closed.
+ *
+ * Context: any thread.
+ * Return: 0, or a negative errno: -ENOTTY: this kernel cannot, or @device is none;
+ * -EINVAL: not bound; -EBADF: not open.
+ */
+int lu_device_carry_irqs(int device, int carry);
+
+/**
+ * struct lu_irqs - interrupts of a device that came in
+ * @index: one of LU_IRQ_*
+ * @count: more than the number of the last vector that had an eventfd
+ * @intx_masked: INTx was masked, or waited to be unmasked
+ * @armed: a bit for each vector that had an eventfd; bit 0 of the first word for
+ *	   vector 0
+ */
+struct lu_irqs {
+	uint32_t index;
+	uint32_t count;
+	uint32_t intx_masked;
+	uint32_t reserved;
+	uint64_t armed[LU_IRQS_MAX / 64];
+};
+
+/**
+ * lu_device_irqs() - ask which interrupts came in with a device
+ * @device: file of a VFIO device that was retrieved, bound to an iommufd
+ * @irqs: where to put the answer
+ *
+ * Context: any thread.
+ * Return: 0, or a negative errno: -ENOENT: none were on; others as
+ * lu_device_carry_irqs().
+ */
+int lu_device_irqs(int device, struct lu_irqs *irqs);
+
+/**
  * lu_device_irqs_restore() - arm a device's interrupts, and signal each of them once
  * @device: file of a VFIO device, bound to an iommufd
  * @index: one of LU_IRQ_*
@@ -315,8 +357,7 @@ struct lu_device_state {
  *
  * Context: any thread.
  * Return: 0, or a negative errno: -ENOTTY: this kernel preserves no VFIO
- * devices, or @device is none; -EINVAL: not bound; -EBUSY: frozen; -EBADF: not
- * open.
+ * devices, or @device is none; -EINVAL: not bound; -EBADF: not open.
  */
 int lu_device_query(int device, struct lu_device_state *state);
 
@@ -715,7 +756,7 @@ int lu_set_open(struct lu_set **set, int session);
  * @index: one of LU_IRQ_*
  * @eventfds: an eventfd for each vector from 0 on, or -1; they are the caller's,
  *	      open until the device is bound
- * @count: how many there are, 1 to %LU_IRQS_MAX
+ * @count: how many there are, 1 to %LU_IRQS_MAX; 1 for %LU_IRQ_INTX
  *
  * lu_set_retrieve() then calls lu_device_irqs_restore() as soon as the device is
  * bound. A second call for a device replaces the first.

@@ -18,6 +18,7 @@ enum lu_stage { LU_LOCAL, LU_PRESERVED, LU_INCOMING };
  * @owned: @fd is the set's to close
  * @marked: HWPT: lu_set_preserve() marked it
  * @bound: device: bound to its iommufd
+ * @rebound: device: it was bound already, by a process that died
  * @done: mapping: mapped; device: attached, since the set was opened
  * @eventfds: device: for its interrupts, until they are armed
  * @irqs: how many @eventfds there are
@@ -30,6 +31,7 @@ struct lu_item {
 	bool owned;
 	bool marked;
 	bool bound;
+	bool rebound;
 	bool done;
 	int32_t *eventfds;
 	uint32_t irqs;

@@ -200,15 +200,15 @@ int lu_device_attach(int device, uint32_t pt_id, uint32_t *hwpt_id)
 	return ret;
 }
 
-/* Get a feature: what is asked for is read from, and the answer written to data. */
-static int feature_get(int device, uint32_t feature, void *data, size_t size)
+/* Get or set a feature: data is read, and the answer of a get written there. */
+static int feature_call(int device, uint32_t feature, void *data, size_t size)
 {
 	union {
 		struct vfio_device_feature call;
-		char bytes[64];
+		char bytes[512];
 	} ask = {
 		.call.argsz = sizeof(ask.call) + size,
-		.call.flags = VFIO_DEVICE_FEATURE_GET | feature,
+		.call.flags = feature,
 	};
 	int ret;
 
@@ -216,6 +216,12 @@ static int feature_get(int device, uint32_t feature, void *data, size_t size)
 	ret = lu_ioctl(device, VFIO_DEVICE_FEATURE, &ask);
 	memcpy(data, ask.bytes + sizeof(ask.call), size);
 	return ret;
+}
+
+static int feature_get(int device, uint32_t feature, void *data, size_t size)
+{
+	return feature_call(device, VFIO_DEVICE_FEATURE_GET | feature, data,
+			    size);
 }
 
 int lu_device_export_bar(int device, uint32_t bar, uint64_t offset,
@@ -255,6 +261,38 @@ int lu_device_query(int device, struct lu_device_state *state)
 	return 0;
 }
 
+int lu_device_carry_irqs(int device, int carry)
+{
+	struct vfio_device_feature_liveupdate_irqs irqs = {
+		.flags = carry ? VFIO_LIVEUPDATE_IRQS_CARRY : 0,
+	};
+
+	return feature_call(device,
+			    VFIO_DEVICE_FEATURE_SET |
+				    VFIO_DEVICE_FEATURE_LIVEUPDATE_IRQS,
+			    &irqs, sizeof(irqs));
+}
+
+int lu_device_irqs(int device, struct lu_irqs *irqs)
+{
+	struct vfio_device_feature_liveupdate_irqs info = {};
+	int ret = feature_get(device, VFIO_DEVICE_FEATURE_LIVEUPDATE_IRQS,
+			      &info, sizeof(info));
+
+	if (ret)
+		return ret;
+	if (!(info.flags & VFIO_LIVEUPDATE_IRQS_CAME))
+		return -ENOENT;
+	*irqs = (struct lu_irqs){
+		.index = info.index,
+		.count = info.count,
+		.intx_masked = !!(info.flags &
+				  VFIO_LIVEUPDATE_IRQS_INTX_MASKED),
+	};
+	memcpy(irqs->armed, info.armed, sizeof(irqs->armed));
+	return 0;
+}
+
 /* What VFIO_DEVICE_SET_IRQS takes: eventfds follow when flags say so. */
 static int irqs_set(int device, uint32_t flags, uint32_t index,
 		    const int32_t *eventfds, uint32_t count)
@@ -274,6 +312,16 @@ static int irqs_set(int device, uint32_t flags, uint32_t index,
 	ret = lu_ioctl(device, VFIO_DEVICE_SET_IRQS, call);
 	free(call);
 	return ret;
+}
+
+/**
+ * lu_irqs_off() - turn a device's interrupts off, whichever are on
+ * @device: its file
+ */
+void lu_irqs_off(int device)
+{
+	for (uint32_t index = 0; index <= LU_IRQ_MSIX; index++)
+		irqs_set(device, VFIO_IRQ_SET_DATA_NONE, index, NULL, 0);
 }
 
 /*

@@ -78,8 +78,8 @@ def test_embedded(layouts):
     layouts.edit(f"{ABI}/pci.h", "\tu32 aer[4];", "\tu32 aer[5];")
     layouts.edit(VERSIONS, '"pci-v2"', '"pci-v3"')
     code, said = layouts.check("--add")
-    assert code == 1 and "the layout of vfio-pci-v2 has changed" in said
-    layouts.edit(VERSIONS, '"vfio-pci-v2"', '"vfio-pci-v3"')
+    assert code == 1 and "the layout of vfio-pci-v3 has changed" in said
+    layouts.edit(VERSIONS, '"vfio-pci-v3"', '"vfio-pci-v4"')
     assert layouts.check("--add")[0] == 0
 
 

@@ -471,7 +471,7 @@ def test_what_is_missing(tool, system):
     assert "CONFIG_IOMMUFD_LIVEUPDATE" in said["iommufd"]
     assert "CONFIG_VFIO_PCI_LIVEUPDATE" in said["vfio-pci"]
     assert "CONFIG_KEXEC_HANDOVER CONFIG_LIVEUPDATE_MEMFD" in said["configuration"]
-    system.write("lib/modules/7.3.4/modules.alias", "alias liveupdate-vfio-pci-v2 vfio_pci\n"
+    system.write("lib/modules/7.3.4/modules.alias", "alias liveupdate-vfio-pci-v3 vfio_pci\n"
                                                     "alias liveupdate-iommufd-v1 iommufd\n")
     system.write("sys/kernel/kexec_loaded", "0\n")
     system.write("proc/sys/kernel/kexec_load_disabled", "1\n")
@@ -482,14 +482,14 @@ def test_what_is_missing(tool, system):
 
 SESSIONS = r"""session incoming retrieved vm one
 file 1 retrieved memfd-v2
-file 2 retrieved vfio-pci-v2 0000:01:00.0
-file 3 -19 vfio-pci-v2
+file 2 retrieved vfio-pci-v3 0000:01:00.0
+file 3 -19 vfio-pci-v3
 session incoming waiting b\033[31m\134
-file 18446744073709551615 waiting vfio-pci-v2
+file 18446744073709551615 waiting vfio-pci-v3
 session outgoing open  empty
 session outgoing open out
-file 7 preserved vfio-pci-v2 0000:03:00.0
-needs luo-v5 vfio-pci-v2
+file 7 preserved vfio-pci-v3 0000:03:00.0
+needs luo-v5 vfio-pci-v3
 """
 
 
@@ -872,7 +872,7 @@ def test_kernel_refuses(small):
     unknowing = bzimage.spoil(small, bzimage.removed)
     said = run(small, "kexec", "--kernel", unknowing, "-r", "-n")
     assert said.code == OK and "It takes nothing." in said.out
-    assert ("session 'test', token 1: the next kernel does not take vfio-pci-v2, the file stays "
+    assert ("session 'test', token 1: the next kernel does not take vfio-pci-v3, the file stays "
             "behind") in said.err
     small.kexec_by(f"vfio-liveupdate {' '.join(kexec(small.next_kernel, '-r'))}")
     owner.take_over("nvme0")

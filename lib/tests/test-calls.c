@@ -17,6 +17,7 @@ static void call_all(int fd, int results[], int *count)
 	char name[LU_SESSION_NAME_SIZE], bdf[LU_BDF_SIZE];
 	struct lu_device_state state;
 	const int32_t eventfd = -1;
+	struct lu_irqs irqs;
 	struct lu_set *set;
 	uint32_t id;
 	int n = 0;
@@ -32,6 +33,8 @@ static void call_all(int fd, int results[], int *count)
 	results[n++] = lu_device_attach(fd, 1, &id);
 	results[n++] = lu_device_export_bar(fd, 0, 0, 4096);
 	results[n++] = lu_device_query(fd, &state);
+	results[n++] = lu_device_carry_irqs(fd, 1);
+	results[n++] = lu_device_irqs(fd, &irqs);
 	results[n++] = lu_device_irqs_restore(fd, LU_IRQ_MSIX, &eventfd, 1);
 	results[n++] = lu_ioas_alloc(fd, &id);
 	results[n++] = lu_ioas_map_file(fd, 1, fd, 0, 4096, 0, LU_MAP_READ);

@@ -19,5 +19,9 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	      ser->mode == PCI_SER_MODE_RUNNING);
 	CHECK(!(ser->clean.header[1] & 4));
 	CHECK(ser->mode == PCI_SER_MODE_RUNNING || !ser->clean.header[0]);
+	CHECK(ser->mode == PCI_SER_MODE_RUNNING || !ser->irqs.kind);
+	CHECK(ser->irqs.count <= VFIO_PCI_SER_VECTORS);
+	for (u32 i = ser->irqs.count; i < VFIO_PCI_SER_VECTORS; i++)
+		CHECK(!(ser->irqs.armed[i / 64] & BIT_ULL(i % 64)));
 	return 0;
 }

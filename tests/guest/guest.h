@@ -9,6 +9,7 @@
 #ifndef GUEST_H
 #define GUEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -42,6 +43,7 @@ struct window {
  * @bars: a VFIO device's mapped BARs
  * @events: eventfds that receive a VFIO device's interrupts
  * @nr_events: how many of @events are in use
+ * @intx: they are for INTx, which is masked after each
  * @pid: process that runs a command for this worker, 0 if there is none
  * @driver: state of a user-space driver, freed with the object
  * @set: set of libliveupdate
@@ -56,6 +58,7 @@ struct object {
 	struct window bars[PCI_BARS];
 	int events[MAX_EVENTS];
 	int nr_events;
+	bool intx;
 	pid_t pid;
 	void *driver;
 	struct lu_set *set;
@@ -121,12 +124,14 @@ int service_main(const char *name);
 struct sockaddr_un worker_address(const char *name);
 
 /* memory.c */
-int irq_index(const char *name);
-int events_open(struct object *dev, uint64_t count);
 int memory_map(struct object *mem);
 uint64_t pattern(uint64_t seed, uint64_t place, uint64_t offset);
 
 /* vfio.c */
+int irq_index(const char *name);
+int events_open(struct object *dev, int index, uint64_t count);
+int vfio_irq_sleep(const struct object *dev, unsigned int vector);
+int vfio_intx_unmask(const struct object *dev);
 int vfio_map_bar(struct object *dev, unsigned int bar);
 int vfio_set_master(struct object *dev, int on);
 

@@ -20,6 +20,11 @@
 #define IGB_MDIC 0x00020
 #define IGB_IMC 0x0150c
 #define IGB_EIMC 0x01528
+#define IGB_GPIE 0x01514
+#define IGB_EIMS 0x01524
+#define IGB_EIAC 0x0152c
+#define IGB_EIAM 0x01530
+#define IGB_IVAR0 0x01700
 #define IGB_RCTL 0x00100
 #define IGB_TCTL 0x00400
 #define IGB_RDBAL 0x0c000
@@ -51,6 +56,9 @@
 /* Advanced data descriptor, end of packet, add checksum, report status. */
 #define IGB_TXD_CMD 0x2b300000U
 #define IGB_DESC_DONE 1U
+/* Several MSI-X vectors, each of which masks itself when it was raised */
+#define IGB_GPIE_MSIX (1U << 4 | 1U << 30)
+#define IGB_IVAR_VALID 0x80U
 
 #define TX_ENTRIES 256
 /* Room for all that comes while nobody is there to take it. */
@@ -89,6 +97,7 @@ struct igb_state {
 	struct dma_state dma;
 	uint32_t tx_tail;
 	uint32_t rx_next;
+	uint32_t vector;
 	struct igb_account account;
 };
 
@@ -367,7 +376,19 @@ static int cmd_igb_rx_begin(const struct arg *a)
 	return 0;
 }
 
-/* Take what came; wait some time for the frame before number UNTIL, if given. */
+/* Sleep until the device raises its interrupt, which masks itself by that. */
+static int igb_sleep(const struct igb *igb)
+{
+	int ret = vfio_irq_sleep(igb->dma.dev, igb->state->vector);
+
+	reg_write32(&igb->dma, IGB_EIMS, 1U << igb->state->vector);
+	return ret;
+}
+
+/*
+ * Take what came; wait some time for the frame before number UNTIL, if given: asleep
+ * where interrupts are on.
+ */
 static int cmd_igb_rx_account(const struct arg *a)
 {
 	uint64_t end = now_ms() + a[2].n;
@@ -379,8 +400,11 @@ static int cmd_igb_rx_account(const struct arg *a)
 		return ret;
 	account = &igb.state->account;
 	igb_take(&igb);
-	while (account->next < a[1].n && now_ms() < end) {
-		pause_us(50);
+	while (!ret && account->next < a[1].n && now_ms() < end) {
+		if (igb.state->vector)
+			ret = igb_sleep(&igb);
+		else
+			pause_us(50);
 		igb_take(&igb);
 	}
 	result("first=%llu next=%llu good=%llu lost=%llu repeated=%llu wrong=%llu foreign=%llu",
@@ -391,7 +415,7 @@ static int cmd_igb_rx_account(const struct arg *a)
 	       (unsigned long long)account->repeated,
 	       (unsigned long long)account->wrong,
 	       (unsigned long long)account->foreign);
-	return 0;
+	return ret;
 }
 
 static int cmd_igb_rx_check(const struct arg *a)
@@ -426,6 +450,49 @@ static int cmd_igb_rx_check(const struct arg *a)
 	return ret;
 }
 
+/* Raise an interrupt for each frame that comes, until the first: it masks itself. */
+static int cmd_igb_irq(const struct arg *a)
+{
+	struct igb igb;
+	int ret = igb_use(a[0].o, &igb);
+
+	if (ret)
+		return ret;
+	igb.state->vector = a[1].n;
+	reg_write32(&igb.dma, IGB_GPIE, IGB_GPIE_MSIX);
+	reg_write32(&igb.dma, IGB_IVAR0, IGB_IVAR_VALID | (uint32_t)a[1].n);
+	reg_write32(&igb.dma, IGB_EIAC, 1U << a[1].n);
+	reg_write32(&igb.dma, IGB_EIAM, 1U << a[1].n);
+	reg_write32(&igb.dma, IGB_EIMS, 1U << a[1].n);
+	return 0;
+}
+
+/* Take frames, and look for some only when the device has raised its interrupt. */
+static int cmd_igb_sleep(const struct arg *a)
+{
+	struct igb igb;
+	struct frame f;
+	uint64_t got = 0, last = 0;
+	bool ours;
+	int ret = igb_use(a[0].o, &igb);
+
+	while (!ret && got < a[1].n) {
+		ret = igb_sleep(&igb);
+		while (!ret && igb_receive(&igb, &f, &ours)) {
+			if (!ours)
+				continue;
+			if (got && f.seq != last + 1)
+				ret = complain(EILSEQ, "frame %llu after %llu",
+					       (unsigned long long)f.seq,
+					       (unsigned long long)last);
+			last = f.seq;
+			got++;
+		}
+	}
+	result("%llu %llu", (unsigned long long)got, (unsigned long long)last);
+	return ret;
+}
+
 static int cmd_igb_stop(const struct arg *a)
 {
 	struct igb igb;
@@ -445,6 +512,8 @@ const struct command igb_commands[] = {
 	{ "igb_adopt", "Noo", cmd_igb_adopt, "NEW DEVICE MEMFD" },
 	{ "igb_tx", "onn", cmd_igb_tx, "IGB FIRST COUNT" },
 	{ "igb_rx_check", "onn", cmd_igb_rx_check, "IGB COUNT MILLISECONDS" },
+	{ "igb_irq", "on", cmd_igb_irq, "IGB VECTOR" },
+	{ "igb_sleep", "on", cmd_igb_sleep, "IGB COUNT" },
 	{ "igb_rx_begin", "on", cmd_igb_rx_begin, "IGB FIRST" },
 	{ "igb_rx_account", "o|nn", cmd_igb_rx_account,
 	  "IGB [UNTIL MILLISECONDS]" },

@@ -9,7 +9,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,8 +17,6 @@
 
 #define NVME_MAGIC 0x6c75656e766d3031ULL
 #define NVME_TIMEOUT_MS 30000
-/* Nothing that the drive does takes as long. */
-#define NVME_SLEEP_MS 10000
 
 /* Registers */
 #define NVME_CAP 0x00
@@ -93,6 +90,7 @@ struct nvme_queue {
 struct nvme_slot {
 	uint64_t lba;
 	uint64_t seed;
+	uint64_t elsewhere;
 	uint32_t blocks;
 	uint8_t opcode;
 	uint8_t busy;
@@ -119,6 +117,7 @@ struct nvme_state {
 	uint32_t block_size;
 	uint32_t stride;
 	uint32_t vector;
+	uint32_t interrupts;
 	struct nvme_queue admin;
 	struct nvme_queue io;
 	struct nvme_account account;
@@ -286,7 +285,7 @@ static int nvme_create_queues(const struct nvme *nvme)
 		.prp1 = dma_iova(&nvme->dma, nvme->mem->io_cq),
 		.cdw10 = (IO_ENTRIES - 1) << 16 | nvme->state->io.id,
 		.cdw11 = nvme->state->vector << 16 |
-			 (nvme->state->vector ? NVME_CQ_INTERRUPTS : 0) | 1,
+			 (nvme->state->interrupts ? NVME_CQ_INTERRUPTS : 0) | 1,
 	};
 	struct nvme_sqe sq = {
 		.opcode = NVME_ADMIN_CREATE_SQ,
@@ -346,6 +345,7 @@ static int cmd_nvme_start(const struct arg *a)
 	nvme_map(&nvme);
 	nvme_layout(&nvme, a[3].n, a[4].n);
 	nvme.state->vector = a[5].n;
+	nvme.state->interrupts = !!a[5].s;
 	ret = nvme_enable(&nvme);
 	if (!ret)
 		ret = nvme_identify(&nvme);
@@ -412,7 +412,8 @@ static void slot_submit(const struct nvme *nvme, int slot)
 	};
 
 	if (s->blocks) {
-		sqe.prp1 = dma_iova(&nvme->dma, nvme->mem->data[slot]);
+		sqe.prp1 = s->elsewhere ?:
+			   dma_iova(&nvme->dma, nvme->mem->data[slot]);
 		sqe.cdw10 = s->lba;
 		sqe.cdw11 = s->lba >> 32;
 		sqe.cdw12 = s->blocks - 1;
@@ -465,38 +466,34 @@ static int slots_reap(const struct nvme *nvme)
 	return first ? first : count;
 }
 
-/* Wait for at least one completion. */
+/* Sleep until the device raises the queue's interrupt, and take what there is then. */
+static int slots_sleep(const struct nvme *nvme)
+{
+	struct object *dev = nvme->dma.dev;
+	int ret = nvme->state->interrupts ?
+			  vfio_irq_sleep(dev, nvme->state->vector) :
+			  complain(EINVAL, "interrupts are not on");
+
+	if (!ret)
+		ret = slots_reap(nvme);
+	if (ret < 0)
+		return ret;
+	return dev->intx ? vfio_intx_unmask(dev) : 0;
+}
+
+/* Wait for at least one completion: asleep where interrupts are on. */
 static int slots_wait(const struct nvme *nvme)
 {
 	uint64_t end = now_ms() + NVME_TIMEOUT_MS;
 	int ret;
 
+	if (nvme->state->interrupts)
+		return slots_sleep(nvme);
 	while (!(ret = slots_reap(nvme))) {
 		if (now_ms() > end)
 			return complain(ETIMEDOUT, "no completion");
 		pause_us(50);
 	}
-	return ret < 0 ? ret : 0;
-}
-
-/* Sleep until the device raises the queue's interrupt, and take what there is then. */
-static int slots_sleep(const struct nvme *nvme)
-{
-	struct object *dev = nvme->dma.dev;
-	uint32_t vector = nvme->state->vector;
-	struct pollfd event = { .events = POLLIN };
-	uint64_t count;
-	int ret;
-
-	if (!vector || (int)vector >= dev->nr_events)
-		return complain(EINVAL, "interrupt %u is not on", vector);
-	event.fd = dev->events[vector];
-	ret = poll(&event, 1, NVME_SLEEP_MS);
-	if (ret <= 0)
-		return ret ? -errno : complain(ETIMEDOUT, "no interrupt");
-	if (read(event.fd, &count, sizeof(count)) != sizeof(count))
-		return -errno;
-	ret = slots_reap(nvme);
 	return ret < 0 ? ret : 0;
 }
 
@@ -681,6 +678,28 @@ static int cmd_nvme_sleep(const struct arg *a)
 		begun++;
 	}
 	result("%llu", (unsigned long long)begun);
+	return ret;
+}
+
+/* A hostile device's work: read a block again and again to where it has no memory. */
+static int cmd_nvme_read_to(const struct arg *a)
+{
+	struct nvme nvme;
+	int ret = nvme_use(a[0].o, &nvme);
+
+	for (uint64_t i = 0; !ret && i < a[2].n; i++) {
+		int slot = slot_wait(&nvme);
+
+		if (slot < 0)
+			return slot;
+		nvme.state->slots[slot] = (struct nvme_slot){
+			.lba = a[1].n,
+			.blocks = PAGE / nvme.state->block_size,
+			.opcode = NVME_IO_READ,
+			.elsewhere = a[3].n,
+		};
+		slot_submit(&nvme, slot);
+	}
 	return ret;
 }
 
@@ -887,6 +906,7 @@ const struct command nvme_commands[] = {
 	  "NVME LBA BLOCKS SEED MILLISECONDS" },
 	{ "nvme_sleep", "onnn", cmd_nvme_sleep,
 	  "NVME BLOCKS SEED COUNT" },
+	{ "nvme_read_to", "onnn", cmd_nvme_read_to, "NVME LBA COUNT IOVA" },
 	{ "nvme_account", "o", cmd_nvme_account, "NVME" },
 	{ "nvme_write_to", "on", cmd_nvme_write_to, "NVME IOVA" },
 	{ "nvme_busy", "o", cmd_nvme_busy, "NVME" },

@@ -97,7 +97,7 @@ static int cmd_set_open(const struct arg *a)
 static int cmd_set_irqs(const struct arg *a)
 {
 	int index = irq_index(a[3].s);
-	int ret = index < 0 ? index : events_open(a[1].o, a[4].n);
+	int ret = index < 0 ? index : events_open(a[1].o, index, a[4].n);
 
 	if (ret)
 		return ret;

@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <poll.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/eventfd.h>
@@ -21,6 +22,9 @@
 #include <linux/vfio_liveupdate.h>
 
 #include "guest.h"
+
+/* No device takes as long for anything. */
+#define SLEEP_MS 10000
 
 /* Names of the interrupt indexes, at their numbers. */
 static const char *const irq_names[] = { "INTX", "MSI", "MSIX" };
@@ -169,12 +173,13 @@ static void events_close(struct object *dev)
 		close(dev->events[--dev->nr_events]);
 }
 
-/** events_open() - have so many eventfds, in the place of those before. */
-int events_open(struct object *dev, uint64_t count)
+/** events_open() - have so many eventfds for a kind, in the place of those before. */
+int events_open(struct object *dev, int index, uint64_t count)
 {
 	if (count < 1 || count > MAX_EVENTS)
 		return -EINVAL;
 	events_close(dev);
+	dev->intx = index == VFIO_PCI_INTX_IRQ_INDEX;
 	while (dev->nr_events < (int)count) {
 		int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
@@ -197,7 +202,7 @@ static int cmd_vfio_irq_on(const struct arg *a)
 
 	if (index < 0)
 		return index;
-	ret = events_open(dev, a[2].n);
+	ret = events_open(dev, index, a[2].n);
 	if (ret)
 		return ret;
 	memcpy(call.fds, dev->events, dev->nr_events * sizeof(__s32));
@@ -215,7 +220,7 @@ static int cmd_vfio_irq_on(const struct arg *a)
 static int cmd_vfio_irq_restore(const struct arg *a)
 {
 	int index = irq_index(a[1].s);
-	int ret = index < 0 ? index : events_open(a[0].o, a[2].n);
+	int ret = index < 0 ? index : events_open(a[0].o, index, a[2].n);
 
 	if (!ret)
 		ret = lu_device_irqs_restore(a[0].o->fd, index, a[0].o->events,
@@ -225,12 +230,65 @@ static int cmd_vfio_irq_restore(const struct arg *a)
 	return ret;
 }
 
+/** vfio_irq_sleep() - sleep until a device raises a vector; -ETIMEDOUT if it does not. */
+int vfio_irq_sleep(const struct object *dev, unsigned int vector)
+{
+	struct pollfd event = { .events = POLLIN };
+	uint64_t count;
+	int ret;
+
+	if ((int)vector >= dev->nr_events)
+		return complain(EINVAL, "interrupt %u is not on", vector);
+	event.fd = dev->events[vector];
+	ret = poll(&event, 1, SLEEP_MS);
+	if (ret <= 0)
+		return ret ? -errno : complain(ETIMEDOUT, "no interrupt");
+	return read(event.fd, &count, sizeof(count)) == sizeof(count) ? 0 :
+									-errno;
+}
+
+/** vfio_intx_unmask() - let a device raise INTx again, which VFIO masks each time. */
+int vfio_intx_unmask(const struct object *dev)
+{
+	struct vfio_irq_set call = {
+		.argsz = sizeof(call),
+		.flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK,
+		.index = VFIO_PCI_INTX_IRQ_INDEX,
+		.count = 1,
+	};
+
+	return sys(ioctl(dev->fd, VFIO_DEVICE_SET_IRQS, &call));
+}
+
+static int cmd_vfio_intx_unmask(const struct arg *a)
+{
+	return vfio_intx_unmask(a[0].o);
+}
+
+static int cmd_vfio_irq_carry(const struct arg *a)
+{
+	return lu_device_carry_irqs(a[0].o->fd, (int)a[1].n);
+}
+
+/* Which interrupts came in? */
+static int cmd_vfio_irq_came(const struct arg *a)
+{
+	struct lu_irqs irqs;
+	int ret = lu_device_irqs(a[0].o->fd, &irqs);
+
+	if (!ret)
+		result("%s %u %#llx", irq_names[irqs.index],
+		       irqs.count, (unsigned long long)irqs.armed[0]);
+	return ret;
+}
+
 /* The eventfds of an object are the device's from now on. */
 static int cmd_vfio_irq_take(const struct arg *a)
 {
 	events_close(a[0].o);
 	memcpy(a[0].o->events, a[1].o->events, sizeof(a[0].o->events));
 	a[0].o->nr_events = a[1].o->nr_events;
+	a[0].o->intx = a[1].o->intx;
 	a[1].o->nr_events = 0;
 	return 0;
 }
@@ -685,6 +743,9 @@ const struct command vfio_commands[] = {
 	{ "vfio_irq_on", "osn", cmd_vfio_irq_on, "DEVICE INTX|MSI|MSIX COUNT" },
 	{ "vfio_irq_restore", "osn", cmd_vfio_irq_restore,
 	  "DEVICE INTX|MSI|MSIX COUNT" },
+	{ "vfio_intx_unmask", "o", cmd_vfio_intx_unmask, "DEVICE" },
+	{ "vfio_irq_carry", "on", cmd_vfio_irq_carry, "DEVICE 0|1" },
+	{ "vfio_irq_came", "o", cmd_vfio_irq_came, "DEVICE" },
 	{ "vfio_irq_take", "oo", cmd_vfio_irq_take, "DEVICE EVENTS" },
 	{ "vfio_irq_off", "os", cmd_vfio_irq_off, "DEVICE INTX|MSI|MSIX" },
 	{ "vfio_irq_count", "o", cmd_vfio_irq_count, "DEVICE" },

@@ -239,6 +239,27 @@ static int pci_flb_retrieve(struct liveupdate_flb_op_args *args)
 }
 
 /*
+ * The next driver may use other interrupts than those that it came with. INTx is what
+ * the device could raise without them.
+ */
+static void pci_liveupdate_msix_off(struct pci_dev *pdev)
+{
+	u16 control;
+
+	if (!pdev->msix_cap)
+		return;
+
+	pci_read_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS, &control);
+	if (!(control & PCI_MSIX_FLAGS_ENABLE))
+		return;
+
+	pci_intx(pdev, 0);
+	pci_write_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS,
+			      control & ~(PCI_MSIX_FLAGS_ENABLE |
+					  PCI_MSIX_FLAGS_MASKALL));
+}
+
+/*
  * The live update is done with this device. One that runs and that no driver
  * opened for anybody is stopped: nobody would ever do so any more.
  */
@@ -254,6 +275,7 @@ static void pci_liveupdate_forget(struct pci_dev *pdev)
 	pci_liveupdate_set_read_only(pdev, false);
 	if (running) {
 		pci_clear_master(pdev);
+		pci_liveupdate_msix_off(pdev);
 		pci_warn(pdev, "live update: nobody has taken it over, bus mastering is off\n");
 	}
 	pci_liveupdate_unfix_bars(pdev);

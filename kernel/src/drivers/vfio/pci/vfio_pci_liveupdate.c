@@ -14,8 +14,9 @@
  *                 idle mode                       running mode
  *   preserve      in PCI's list                   in PCI's and the IOMMU's lists
  *   block, drain  users are kept off
- *   check         -EINVAL with interrupts enabled
- *   freeze        stopped, reset, clean config    config space is read-only
+ *   check         -EINVAL with interrupts enabled, unless they go along
+ *   freeze        stopped, reset, clean config    interrupts are masked, config space
+ *                                                 is read-only
  *   kexec         bus mastering is off            DMA goes on
  *   probe         reserved for the session
  *   retrieve      opened without a reset          opened without a write
@@ -26,7 +27,8 @@
  * - The file was opened from the VFIO character device and is bound to an iommufd.
  * - Devices of other VFIO drivers, and Intel's display devices, which need tables of
  *   the firmware and other devices with them, are declined.
- * - Interrupts have to be disabled before freeze.
+ * - Interrupts have to be disabled before freeze, or the device's user has to say that
+ *   they go along: that is in vfio_pci_liveupdate_irqs.c.
  * - What else keeps a device from either mode is in drivers/pci/liveupdate_check.c.
  *
  * preserve
@@ -45,10 +47,12 @@
  *
  * check
  *   Nobody could receive the device's interrupts any more, so freeze is refused with
- *   -EINVAL while any preserved device has interrupts enabled. If nobody but the
- *   session has the device's file, then nobody receives them now, either, and
- *   freeze turns them off. Other things that refuse it are found here, too, so
- *   that no device was touched when one of them refuses.
+ *   -EINVAL while any preserved device has interrupts enabled that do not go along.
+ *   If nobody but the session has the device's file, then nobody receives them now,
+ *   either, and freeze turns them off. With vfio-pci's parameter liveupdate_silence
+ *   nobody's interrupts refuse it: they go along, or are turned off. Other things that
+ *   refuse it are found here, too, so that no device was touched when one of them
+ *   refuses.
  *
  * freeze, idle mode
  *   BAR mappings and dma-bufs are revoked, and the device goes back to the clean
@@ -117,6 +121,11 @@
 /* For what users of other devices control, as VFIO_LIVEUPDATE_PATIENCE */
 #define VFIO_PCI_LIVEUPDATE_PATIENCE	(2 * HZ)
 
+static bool liveupdate_silence;
+module_param(liveupdate_silence, bool, 0600);
+MODULE_PARM_DESC(liveupdate_silence,
+		 "Interrupts that are on do not refuse a live update: they go along, or are turned off");
+
 /* When check gives up, for all devices together: set by the last block */
 static unsigned long vfio_pci_liveupdate_deadline;
 
@@ -129,6 +138,7 @@ MODULE_IMPORT_NS("IOMMUFD");
  * @file:    The file; LUO has a reference.
  * @ser:     What crosses.
  * @running: Configuration of the device when it was frozen, for unfreeze.
+ * @carries: Interrupts that are on go along, as the last check has found.
  * @user:    Who preserved it: a process, for the log.
  */
 struct vfio_pci_liveupdate {
@@ -136,6 +146,7 @@ struct vfio_pci_liveupdate {
 	struct file *file;
 	struct vfio_pci_ser *ser;
 	struct pci_saved_state *running;
+	bool carries;
 	char user[TASK_COMM_LEN + sizeof("[4194304]")];
 };
 
@@ -422,7 +433,26 @@ static bool vfio_pci_liveupdate_is_orphan(struct vfio_pci_liveupdate *lu)
 	return file_count(lu->file) == 1;
 }
 
-/* Nobody receives the interrupts of an orphan, and nobody could turn them off. */
+/*
+ * Do interrupts that are on go along? So they do if the device's user says that, or if
+ * the administrator does not want one user to refuse the update for all. In idle mode
+ * the device is reset, and INTx that cannot be disabled could be raised by the device
+ * through the next kernel's boot.
+ */
+static bool vfio_pci_liveupdate_carries(struct vfio_pci_liveupdate *lu)
+{
+	struct vfio_pci_core_device *vdev = lu->vdev;
+
+	return (vdev->liveupdate_carry || READ_ONCE(liveupdate_silence)) &&
+	       vfio_pci_liveupdate_is_running(lu) &&
+	       !vfio_pci_liveupdate_is_orphan(lu) &&
+	       (vdev->irq_type != VFIO_PCI_INTX_IRQ_INDEX || vdev->pci_2_3);
+}
+
+/*
+ * Nobody receives the interrupts of an orphan, and nobody could turn them off. Those of
+ * others are turned off where they cannot go along, and the administrator wants it.
+ */
 static int vfio_pci_liveupdate_silence(struct vfio_pci_liveupdate *lu)
 {
 	struct vfio_pci_core_device *vdev = lu->vdev;
@@ -432,7 +462,11 @@ static int vfio_pci_liveupdate_silence(struct vfio_pci_liveupdate *lu)
 	if (vdev->irq_type == VFIO_PCI_NUM_IRQS)
 		return 0;
 
-	pci_info(vdev->pdev, "live update: its user is gone, interrupts are turned off\n");
+	if (vfio_pci_liveupdate_is_orphan(lu))
+		pci_info(vdev->pdev, "live update: its user is gone, interrupts are turned off\n");
+	else
+		pci_warn(vdev->pdev, "live update: interrupts are turned off that were left on (preserved by %s)\n",
+			 lu->user);
 
 	return vfio_pci_set_irqs_ioctl(vdev, VFIO_IRQ_SET_DATA_NONE |
 				       VFIO_IRQ_SET_ACTION_TRIGGER,
@@ -452,8 +486,9 @@ static int vfio_pci_liveupdate_check_freeze(struct vfio_pci_liveupdate *lu)
 {
 	struct vfio_pci_core_device *vdev = lu->vdev;
 
-	if (vdev->irq_type != VFIO_PCI_NUM_IRQS &&
-	    !vfio_pci_liveupdate_is_orphan(lu))
+	lu->carries = vfio_pci_liveupdate_carries(lu);
+	if (vdev->irq_type != VFIO_PCI_NUM_IRQS && !lu->carries &&
+	    !vfio_pci_liveupdate_is_orphan(lu) && !READ_ONCE(liveupdate_silence))
 		return vfio_pci_liveupdate_refuse_freeze(lu, -EINVAL,
 							 "Interrupts are still enabled.");
 
@@ -646,6 +681,7 @@ static int vfio_pci_liveupdate_freeze_running(struct vfio_pci_liveupdate *lu)
 
 	/* It is, unless the user turned INTx on in the command register since */
 	vfio_pci_liveupdate_set_intx(lu->vdev, PCI_LIVEUPDATE_RUNNING, false);
+	vfio_pci_liveupdate_mask_irqs(lu->vdev, &lu->ser->irqs);
 	pci_liveupdate_set_read_only(lu->vdev->pdev, true);
 
 	return 0;
@@ -656,9 +692,10 @@ static int vfio_pci_liveupdate_freeze(struct liveupdate_file_op_args *args)
 	struct vfio_pci_liveupdate *lu = args->private_data;
 	struct pci_dev *pdev = lu->vdev->pdev;
 	bool running = vfio_pci_liveupdate_is_running(lu);
-	int ret;
+	int ret = 0;
 
-	ret = vfio_pci_liveupdate_silence(lu);
+	if (!lu->carries)
+		ret = vfio_pci_liveupdate_silence(lu);
 	if (!ret)
 		ret = running ? vfio_pci_liveupdate_freeze_running(lu) :
 				vfio_pci_liveupdate_freeze_idle(lu);
@@ -679,6 +716,7 @@ static void vfio_pci_liveupdate_unfreeze(struct liveupdate_file_op_args *args)
 
 	if (running) {
 		pci_liveupdate_set_read_only(vdev->pdev, false);
+		vfio_pci_liveupdate_unmask_irqs(vdev, &lu->ser->irqs);
 	} else {
 		down_write(&vdev->memory_lock);
 		pci_load_and_free_saved_state(vdev->pdev, &lu->running);
@@ -808,6 +846,7 @@ static int vfio_pci_liveupdate_open(struct vfio_pci_core_device *vdev,
 				    struct liveupdate_file_op_args *args)
 {
 	struct file *file;
+	int ret;
 
 	if (!vfio_pci_liveupdate_agrees(vdev, ser))
 		return vfio_pci_liveupdate_refuse(ser, -EINVAL,
@@ -820,6 +859,11 @@ static int vfio_pci_liveupdate_open(struct vfio_pci_core_device *vdev,
 	if (!vfio_pci_liveupdate_fits(vdev->pdev, ser))
 		return vfio_pci_liveupdate_refuse(ser, -EINVAL,
 						  "with the configuration of another device");
+
+	ret = vfio_pci_liveupdate_irqs_came(vdev, &ser->irqs);
+	if (ret)
+		return vfio_pci_liveupdate_refuse(ser, ret,
+						  "with interrupts that are not there");
 
 	file = vfio_liveupdate_open(&vdev->vdev);
 	if (IS_ERR(file))
@@ -1026,6 +1070,10 @@ int vfio_pci_liveupdate_feature(struct vfio_device *device, u32 flags,
 	    vfio_pci_liveupdate_registered)
 		return vfio_pci_liveupdate_get(vfio_pci_liveupdate_vdev(device),
 					       flags, arg, argsz);
+	if ((flags & VFIO_DEVICE_FEATURE_MASK) == VFIO_DEVICE_FEATURE_LIVEUPDATE_IRQS &&
+	    vfio_pci_liveupdate_registered)
+		return vfio_pci_liveupdate_irqs_feature(vfio_pci_liveupdate_vdev(device),
+							flags, arg, argsz);
 
 	return vfio_pci_core_ioctl_feature(device, flags, arg, argsz);
 }
@@ -1047,6 +1095,7 @@ void vfio_pci_liveupdate_probe(struct vfio_pci_core_device *vdev)
 void vfio_pci_liveupdate_remove(struct vfio_pci_core_device *vdev)
 {
 	vfio_pci_liveupdate_let_go(vdev);
+	kfree(vdev->liveupdate_irqs);
 }
 
 /* All contracts that a running device depends on, ours and Linux's own */

@@ -9,10 +9,28 @@
 #include <linux/kho/abi/pci.h>
 #include <linux/kho/abi/vfio_pci.h>
 #include <linux/pci.h>
+#include <linux/slab.h>
 #include <linux/vfio_liveupdate.h>
 #include <linux/vfio_pci_core.h>
 
+#include "vfio_pci_priv.h"
+
 #ifdef CONFIG_VFIO_PCI_LIVEUPDATE
+
+/**
+ * struct vfio_pci_liveupdate_irqs - Interrupts that came in with a device.
+ * @came:      What the previous kernel said of them.
+ * @signalled: Vectors that were armed here, and signalled once for what the device
+ *             had to say before.
+ * @msix:      MSI-X is still enabled and masked, as it came.
+ *
+ * Under vdev->igate.
+ */
+struct vfio_pci_liveupdate_irqs {
+	struct vfio_pci_irqs_ser came;
+	DECLARE_BITMAP(signalled, VFIO_PCI_SER_VECTORS);
+	bool msix;
+};
 
 void vfio_pci_liveupdate_init(const struct pci_driver *driver,
 			      const struct vfio_device_ops *ops);
@@ -21,6 +39,15 @@ int vfio_pci_liveupdate_feature(struct vfio_device *device, u32 flags,
 				void __user *arg, size_t argsz);
 void vfio_pci_liveupdate_probe(struct vfio_pci_core_device *vdev);
 void vfio_pci_liveupdate_remove(struct vfio_pci_core_device *vdev);
+
+void vfio_pci_liveupdate_mask_irqs(struct vfio_pci_core_device *vdev,
+				   struct vfio_pci_irqs_ser *irqs);
+void vfio_pci_liveupdate_unmask_irqs(struct vfio_pci_core_device *vdev,
+				     struct vfio_pci_irqs_ser *irqs);
+int vfio_pci_liveupdate_irqs_came(struct vfio_pci_core_device *vdev,
+				  const struct vfio_pci_irqs_ser *irqs);
+int vfio_pci_liveupdate_irqs_feature(struct vfio_pci_core_device *vdev, u32 flags,
+				     void __user *arg, size_t argsz);
 
 /* Opening a device, which finish must not come in between */
 DEFINE_LOCK_GUARD_1(vfio_pci_liveupdate_opening, struct vfio_pci_core_device,
@@ -33,6 +60,26 @@ vfio_pci_liveupdate_running(struct vfio_pci_core_device *vdev)
 {
 	return vdev->liveupdate_ser && !vdev->liveupdate_failed &&
 	       vdev->liveupdate_ser->mode == PCI_SER_MODE_RUNNING;
+}
+
+/* MSI-X came in enabled and masked, and is not what the device is to use. */
+static inline void
+vfio_pci_liveupdate_msix_off(struct vfio_pci_core_device *vdev)
+{
+	int where = vdev->pdev->msix_cap + PCI_MSIX_FLAGS;
+	u16 control;
+
+	if (!vdev->liveupdate_irqs || !vdev->liveupdate_irqs->msix)
+		return;
+
+	vdev->liveupdate_irqs->msix = false;
+	/* That is what the device could raise then */
+	pci_intx(vdev->pdev, 0);
+	pci_read_config_word(vdev->pdev, where, &control);
+	if (control & PCI_MSIX_FLAGS_ENABLE)
+		pci_write_config_word(vdev->pdev, where,
+				      control & ~(PCI_MSIX_FLAGS_ENABLE |
+						  PCI_MSIX_FLAGS_MASKALL));
 }
 
 /*
@@ -50,10 +97,82 @@ vfio_pci_liveupdate_open_failed(struct vfio_pci_core_device *vdev)
 	vdev->liveupdate_failed = true;
 	pci_liveupdate_set_read_only(pdev, false);
 	pci_clear_master(pdev);
+	vfio_pci_liveupdate_msix_off(vdev);
 	if (device_trylock(&pdev->dev)) {
 		pci_liveupdate_abandon(pdev);
 		device_unlock(&pdev->dev);
 	}
+}
+
+/* Does this call arm interrupts of the device? Under vdev->igate. */
+static inline bool vfio_pci_liveupdate_arms(unsigned int index, u32 flags)
+{
+	return index <= VFIO_PCI_MSIX_IRQ_INDEX &&
+	       (flags & VFIO_IRQ_SET_ACTION_TRIGGER) &&
+	       (flags & VFIO_IRQ_SET_DATA_EVENTFD);
+}
+
+/* Interrupts are about to be armed: MSI-X that came in is armed as it is. */
+static inline void vfio_pci_liveupdate_arm(struct vfio_pci_core_device *vdev,
+					   unsigned int index, u32 flags)
+{
+	if (vfio_pci_liveupdate_arms(index, flags) &&
+	    index != VFIO_PCI_MSIX_IRQ_INDEX)
+		vfio_pci_liveupdate_msix_off(vdev);
+}
+
+/*
+ * Vectors were armed. Each of a device that came with interrupts on is signalled when
+ * that happens for the first time.
+ */
+static inline void vfio_pci_liveupdate_armed(struct vfio_pci_core_device *vdev,
+					     unsigned int index, u32 flags,
+					     unsigned int start, unsigned int count,
+					     const s32 *eventfds)
+{
+	struct vfio_pci_liveupdate_irqs *irqs = vdev->liveupdate_irqs;
+
+	if (!vfio_pci_liveupdate_arms(index, flags))
+		return;
+
+	/* A device with this flaw raises no MSI while INTx is disabled, as freeze does */
+	if (index != VFIO_PCI_INTX_IRQ_INDEX &&
+	    vdev->pdev->dev_flags & PCI_DEV_FLAGS_MSI_INTX_DISABLE_BUG)
+		pci_intx(vdev->pdev, 1);
+
+	if (!irqs)
+		return;
+
+	if (index == VFIO_PCI_MSIX_IRQ_INDEX)
+		irqs->msix = false;
+
+	for (unsigned int i = 0; i < count && start + i < VFIO_PCI_SER_VECTORS; i++) {
+		if (eventfds[i] >= 0 && !test_and_set_bit(start + i, irqs->signalled))
+			vfio_pci_set_irqs_ioctl(vdev, VFIO_IRQ_SET_DATA_NONE |
+						VFIO_IRQ_SET_ACTION_TRIGGER,
+						index, start + i, 1, NULL);
+	}
+}
+
+/* INTx is to be unmasked. Is it held, and unmasked when there is no update? */
+static inline bool
+vfio_pci_liveupdate_holds_intx(struct vfio_pci_core_device *vdev)
+{
+	lockdep_assert_held(&vdev->irqlock);
+
+	if (vdev->liveupdate_held)
+		vdev->liveupdate_unmask = true;
+
+	return vdev->liveupdate_held;
+}
+
+/* A device is opened that did not just come in, or is closed. */
+static inline void
+vfio_pci_liveupdate_forget_irqs(struct vfio_pci_core_device *vdev)
+{
+	vfio_pci_liveupdate_msix_off(vdev);
+	kfree(vdev->liveupdate_irqs);
+	vdev->liveupdate_irqs = NULL;
 }
 
 /*
@@ -64,10 +183,26 @@ vfio_pci_liveupdate_open_failed(struct vfio_pci_core_device *vdev)
 static inline int
 vfio_pci_liveupdate_open_reset(struct vfio_pci_core_device *vdev)
 {
-	if (!vdev->liveupdate_ser || vdev->liveupdate_failed)
+	vdev->liveupdate_carry = false;
+	if (!vdev->liveupdate_ser || vdev->liveupdate_failed) {
+		vfio_pci_liveupdate_forget_irqs(vdev);
 		return pci_try_reset_function(vdev->pdev);
+	}
 
 	return vdev->liveupdate_ser->flags & VFIO_PCI_SER_RESET_WORKS ? 0 : -ENOTTY;
+}
+
+/*
+ * A device that came in running was opened. From now on it is configured by its user,
+ * who finds INTx enabled, as it is after any other open: that this kernel keeps it
+ * disabled until it has a handler is not to be seen.
+ */
+static inline void vfio_pci_liveupdate_opened(struct vfio_pci_core_device *vdev)
+{
+	__le16 *command = (__le16 *)&vdev->vconfig[PCI_COMMAND];
+
+	*command &= ~cpu_to_le16(PCI_COMMAND_INTX_DISABLE);
+	pci_liveupdate_set_read_only(vdev->pdev, false);
 }
 
 /* What closing restores: a running device is not in that state at its open. */
@@ -162,6 +297,33 @@ vfio_pci_liveupdate_clean_state(struct vfio_pci_core_device *vdev)
 	pci_save_state(vdev->pdev);
 
 	return pci_store_saved_state(vdev->pdev);
+}
+
+static inline void vfio_pci_liveupdate_opened(struct vfio_pci_core_device *vdev)
+{
+}
+
+static inline void vfio_pci_liveupdate_arm(struct vfio_pci_core_device *vdev,
+					   unsigned int index, u32 flags)
+{
+}
+
+static inline bool
+vfio_pci_liveupdate_holds_intx(struct vfio_pci_core_device *vdev)
+{
+	return false;
+}
+
+static inline void
+vfio_pci_liveupdate_forget_irqs(struct vfio_pci_core_device *vdev)
+{
+}
+
+static inline void vfio_pci_liveupdate_armed(struct vfio_pci_core_device *vdev,
+					     unsigned int index, u32 flags,
+					     unsigned int start, unsigned int count,
+					     const s32 *eventfds)
+{
 }
 
 static inline bool vfio_pci_liveupdate_no_intx(struct vfio_pci_core_device *vdev)

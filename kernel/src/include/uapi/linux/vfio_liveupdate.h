@@ -54,4 +54,49 @@ struct vfio_device_feature_liveupdate {
 	__u32 reserved;
 };
 
+/*
+ * VFIO_DEVICE_FEATURE_LIVEUPDATE_IRQS - VFIO_DEVICE_FEATURE_PROBE, _GET and _SET
+ *
+ * SET: interrupts that are on when the device is frozen go along, instead of
+ * refusing the update (-EINVAL). From the freeze on the device raises none; that
+ * is undone when there is no update. It holds until the device is closed.
+ *
+ * In the next kernel whoever arms a device's interrupts that went along has each
+ * eventfd signalled once, as soon as its vector is armed: for all that the device
+ * had to say before. With MSI-X the device also keeps what it has to say pending,
+ * as PCI Express demands of a function that is masked. GET tells what they were.
+ */
+#define VFIO_DEVICE_FEATURE_LIVEUPDATE_IRQS	0x4c56
+
+/* Words of a bit for each vector that MSI-X can have */
+#define VFIO_LIVEUPDATE_IRQS_WORDS	32
+
+/**
+ * struct vfio_device_feature_liveupdate_irqs - Data of
+ *                                              VFIO_DEVICE_FEATURE_LIVEUPDATE_IRQS
+ * @flags: In and out: VFIO_LIVEUPDATE_IRQS_CARRY: interrupts that are on go along.
+ *         Out: VFIO_LIVEUPDATE_IRQS_CAME: the other fields tell which came in.
+ *         Out: VFIO_LIVEUPDATE_IRQS_INTX_MASKED: INTx was masked by the user, or
+ *         waited to be unmasked.
+ * @index: Out: VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX or
+ *         VFIO_PCI_MSIX_IRQ_INDEX.
+ * @count: Out: more than the number of the last vector that had an eventfd.
+ * @reserved: Out: 0.
+ * @armed: Out: a bit for each vector that had an eventfd; bit 0 of the first word
+ *         for vector 0.
+ *
+ * For SET @flags is VFIO_LIVEUPDATE_IRQS_CARRY or 0, and all else 0; -EINVAL
+ * otherwise.
+ */
+struct vfio_device_feature_liveupdate_irqs {
+	__u32 flags;
+#define VFIO_LIVEUPDATE_IRQS_CARRY		(1 << 0)
+#define VFIO_LIVEUPDATE_IRQS_CAME		(1 << 1)
+#define VFIO_LIVEUPDATE_IRQS_INTX_MASKED	(1 << 2)
+	__u32 index;
+	__u32 count;
+	__u32 reserved;
+	__aligned_u64 armed[VFIO_LIVEUPDATE_IRQS_WORDS];
+};
+
 #endif /* _UAPI_LINUX_VFIO_LIVEUPDATE_H */

@@ -12,7 +12,7 @@
  */
 
 #define PCI_LIVEUPDATE_COMPATIBLE		"pci-v2"
-#define VFIO_PCI_LIVEUPDATE_COMPATIBLE		"vfio-pci-v2"
+#define VFIO_PCI_LIVEUPDATE_COMPATIBLE		"vfio-pci-v3"
 #define IOMMU_LIVEUPDATE_COMPATIBLE		"iommu-v2"
 #define IOMMUFD_LIVEUPDATE_COMPATIBLE		"iommufd-v1"
 
