@@ -20,8 +20,8 @@ from lab import Disk, Igb, Port, SMALL, image, paths
 from lab.image import Kernel
 from lab.running import Running
 from test_preserve import TwoFunctions
-from update import (PAIR, Ats, Owner, bridges, see_dma, see_no_faults, see_nothing_lost,
-                    see_undisturbed, state)
+from update import (PAIR, Ats, Owner, bridges, see_dma, see_good_update, see_no_faults,
+                    see_nothing_lost, see_undisturbed, state)
 
 OK, FAILED, USAGE, NEEDS_ROOT, REFUSED = range(5)
 COMMANDS = ("list", "check", "status", "kexec")
@@ -780,6 +780,46 @@ def file_states(m):
     return [line["state"] for line in ask(m, "status")["files"]]
 
 
+SILENCE = "/sys/module/vfio_pci/parameters/liveupdate_silence"
+
+
+def test_silence(start):
+    """Root can have interrupts that a program left on not refuse the jump; else it is named."""
+    m = start(topology=PAIR)
+    owner, other = Running(m), Owner(m, "other")
+    owner.open("nvme0")
+    owner.start()
+    owner("vfio_irq_on", "Dnvme0", "MSIX", 2)
+    bdf, = other.own("igb0")
+    other("vfio_irq_on", "Digb0", "MSIX", 1)
+    owner.preserve()
+    other.preserve("igb0")
+    words = kexec(m.next_kernel, "--reuse-cmdline")
+    said = run(m, *words)
+    assert said.code == REFUSED
+    assert "Interrupts are still enabled. (preserved by " in said.err and "--silence" in said.err
+    # Refused by something else: the parameter is what it was, and those that were carried are on
+    method = f"/sys/bus/pci/devices/{bdf}/reset_method"
+    m.sh(f"echo >{method}")
+    said = run(m, *words, "--silence")
+    assert said.code == REFUSED and "Could not be quiesced" in said.err
+    assert "--silence" not in said.err and m.sh(f"cat {SILENCE}") == "N"
+    assert owner("vfio_irq_count", "Dnvme0").values == ["1", "1"]
+    m.sh(f"echo default >{method}")
+    other("vfio_irq_on", "Digb0", "MSIX", 1)
+    m.kexec_by(f"vfio-liveupdate {' '.join(map(str, words))} --silence")
+    m.wait_console(f"{bdf}: live update: interrupts are turned off that were left on", "load")
+    owner.retrieve()
+    assert m.sh(f"cat {SILENCE}") == "N"
+    assert owner("vfio_irq_came", "Dnvme0").values == ["MSIX", "2", "0x3"]
+    other.retrieve("igb0")
+    assert other.fails("vfio_irq_came", "Digb0") == "ENOENT"
+    owner.handover()
+    owner.finish()
+    other.finish()
+    see_good_update(owner)
+
+
 def test_running_update(start):
     """A drive crosses in running mode by `kexec`; status shows each step; nothing is lost."""
     m = start(topology=PAIR)
@@ -797,9 +837,11 @@ def test_running_update(start):
                   "intel_iommu=off intel_iommu=sm_on"):
         said = run(m, *kexec(m.next_kernel, "--append", f"'{words}'", "-r", "-n"))
         assert said.code == REFUSED and "turns off the IOMMU" in said.err
-    said = run(m, *kexec(m.next_kernel, "--append", "'intel_iommu=off intel_iommu=on'", "-r",
-                         "-n"))
-    assert said.code == OK
+    for words in ("intremap=off", "nointremap", "noapic", "maxcpus=0", "intremap=on,off"):
+        said = run(m, *kexec(m.next_kernel, "--append", f"'{words}'", "-r", "-n"))
+        assert said.code == REFUSED and "turns off interrupt remapping" in said.err
+    for words in ("intel_iommu=off intel_iommu=on", "intremap=off intremap=on", "maxcpus=1"):
+        assert run(m, *kexec(m.next_kernel, "--append", f"'{words}'", "-r", "-n")).code == OK
     before = m.sh(BOOT_ID)
     m.kexec_by(f"vfio-liveupdate {' '.join(kexec(m.next_kernel, '--reuse-cmdline'))}")
     assert m.sh(BOOT_ID) != before

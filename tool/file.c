@@ -107,6 +107,26 @@ int file_read(const char *path, char *buf, size_t size)
 }
 
 /**
+ * file_write() - write a value to a file that is there, as sysfs has them
+ * @path: its path
+ * @text: what to write, in one piece
+ *
+ * Return: 0 or a negative errno
+ */
+int file_write(const char *path, const char *text)
+{
+	int fd = file_open(path, O_WRONLY);
+	int ret = 0;
+
+	if (fd < 0)
+		return fd;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/**
  * file_link_name() - get the last part of what a link points to
  * @path: path of the link
  * @buf: where to put it

@@ -25,6 +25,8 @@
 /* The first that keeps live update sessions in file descriptor stores through a kexec */
 #define SYSTEMD_SESSIONS 261
 
+#define SILENCE "sys/module/vfio_pci/parameters/liveupdate_silence"
+
 /**
  * struct plan - what is to be done
  * @kernel: path of the next kernel's image
@@ -37,6 +39,7 @@
  * @json: say it in JSON
  * @systemd: systemd does the jump
  * @takes: what the next kernel takes over
+ * @silenced: what vfio-pci's parameter for @silence was before
  * @needs: what it has to, for what is preserved
  * @missing: what it does not
  * @known: the kernel has told what is needed
@@ -45,7 +48,8 @@ struct plan {
 	const char *kernel, *initrd;
 	char cmdline[MAX_CMDLINE];
 	const char *append;
-	bool reuse, dry, force, json, systemd;
+	bool reuse, dry, force, json, systemd, silence;
+	char silenced[8];
 	bool known;
 	char takes[MAX_VERSIONS], needs[MAX_VERSIONS], missing[MAX_VERSIONS];
 };
@@ -93,6 +97,30 @@ static bool turns_iommu_off(const char *cmdline)
 	return off;
 }
 
+/* As the kernel does it: the last word in intremap=; it is off without an IO-APIC, too */
+static bool turns_remapping_off(const char *cmdline)
+{
+	static const char *const others[] = { "nointremap", "noapic", "nolapic",
+					      "disableapic", "nosmp", NULL };
+	char values[MAX_CMDLINE], *state, *word;
+	bool off = false;
+
+	cmdline_list(cmdline, "intremap", values);
+	for (word = strtok_r(values, ",", &state); word;
+	     word = strtok_r(NULL, ",", &state)) {
+		if (!strncmp(word, "off", 3))
+			off = true;
+		else if (!strncmp(word, "on", 2))
+			off = false;
+	}
+	for (size_t i = 0; others[i]; i++)
+		off = off ||
+		      cmdline_get(cmdline, others[i], values, sizeof(values));
+	if (cmdline_get(cmdline, "maxcpus", values, sizeof(values)))
+		off = off || !strtoul(values, NULL, 0);
+	return off;
+}
+
 /* --- what stands against it ------------------------------------------------- */
 
 /**
@@ -123,19 +151,12 @@ static void doubt_kernel(struct doubts *doubts)
 	}
 }
 
-static bool is_in_own_cmdline(const char *name)
-{
-	char cmdline[MAX_CMDLINE], value[8];
-
-	file_read("proc/cmdline", cmdline, sizeof(cmdline));
-	return cmdline_get(cmdline, name, value, sizeof(value));
-}
-
 static void doubt_cmdline(struct doubts *doubts, const struct plan *plan,
 			  bool running)
 {
-	char value[8];
+	char own[MAX_CMDLINE], value[8];
 
+	file_read("proc/cmdline", own, sizeof(own));
 	if (!cmdline_flag(plan->cmdline, "liveupdate", false))
 		refuse(doubts,
 		       "the next kernel would take nothing over: its command line needs "
@@ -143,7 +164,7 @@ static void doubt_cmdline(struct doubts *doubts, const struct plan *plan,
 	if (!cmdline_flag(plan->cmdline, "kho", true))
 		refuse(doubts,
 		       "the next kernel would take nothing over: its command line has kho=off");
-	if (is_in_own_cmdline("crashkernel") &&
+	if (cmdline_get(own, "crashkernel", value, sizeof(value)) &&
 	    !cmdline_get(plan->cmdline, "crashkernel", value, sizeof(value)))
 		complain(
 			"warning: the next kernel sets no memory aside for a crash kernel: its "
@@ -152,6 +173,12 @@ static void doubt_cmdline(struct doubts *doubts, const struct plan *plan,
 		refuse(doubts,
 		       "the next kernel would stop at once: its command line turns off the "
 		       "IOMMU, which devices in running mode need");
+	if (running && turns_remapping_off(plan->cmdline) &&
+	    !turns_remapping_off(own))
+		refuse(doubts,
+		       "the next kernel would stop at once: its command line turns off "
+		       "interrupt remapping, which keeps devices in running mode from raising "
+		       "interrupts");
 }
 
 /* 0 when it does not say */
@@ -390,7 +417,28 @@ static int try_files(const struct plan *plan)
 
 /* --- the jump ---------------------------------------------------------------- */
 
-static int jump(void)
+/* Interrupts that somebody left on do not refuse the jump. */
+static int silence(struct plan *plan)
+{
+	int ret = file_read(SILENCE, plan->silenced, sizeof(plan->silenced));
+
+	if (!ret)
+		ret = file_write(SILENCE, "1");
+	if (ret)
+		complain(
+			"this kernel cannot turn devices' interrupts off (vfio-pci's "
+			"parameter liveupdate_silence): %s",
+			strerror(-ret));
+	return ret;
+}
+
+static void unsilence(const struct plan *plan)
+{
+	if (plan->silence && file_write(SILENCE, plan->silenced))
+		complain("warning: %s stays on", SILENCE);
+}
+
+static int jump(const struct plan *plan)
 {
 	FILE *log = log_follow();
 	int err;
@@ -400,15 +448,21 @@ static int jump(void)
 	err = errno;
 	complain("the kernel refuses to jump: %s", strerror(err));
 	log_repeat(log);
+	unsilence(plan);
+	if (!plan->silence && err == EINVAL)
+		complain(
+			"where that is because of interrupts that a program left on: --silence "
+			"goes on in spite of them");
 	complain("everything goes on; the next kernel stays loaded");
 	return EXIT_REFUSED;
 }
 
-static int jump_by_systemd(void)
+static int jump_by_systemd(const struct plan *plan)
 {
 	fflush(stdout);
 	execlp("systemctl", "systemctl", "kexec", (char *)NULL);
 	complain("systemctl: %s", strerror(errno));
+	unsilence(plan);
 	return EXIT_FAILED;
 }
 
@@ -511,7 +565,9 @@ static int carry_out(struct plan *plan)
 		show_plan(plan, false);
 		return EXIT_OK;
 	}
-	return plan->systemd ? jump_by_systemd() : jump();
+	if (plan->silence && silence(plan))
+		return EXIT_FAILED;
+	return plan->systemd ? jump_by_systemd(plan) : jump(plan);
 }
 
 static int set_option(struct plan *plan, int option)
@@ -534,6 +590,9 @@ static int set_option(struct plan *plan, int option)
 		break;
 	case 'f':
 		plan->force = true;
+		break;
+	case 'S':
+		plan->silence = true;
 		break;
 	case OPTION_JSON:
 		plan->json = true;
@@ -567,6 +626,7 @@ static int kexec(int argc, char **argv)
 		{ "reuse-cmdline", no_argument, NULL, 'r' },
 		{ "dry-run", no_argument, NULL, 'n' },
 		{ "force", no_argument, NULL, 'f' },
+		{ "silence", no_argument, NULL, 'S' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "json", no_argument, NULL, OPTION_JSON },
@@ -603,6 +663,7 @@ const struct command kexec_command = {
 		"  -a, --append TEXT    the command line, or what to add to that of this kernel\n"
 		"  -n, --dry-run        only look, and say what would be done\n"
 		"  -f, --force          go on whatever was found\n"
+		"  -S, --silence        interrupts that a program left on do not refuse the jump\n"
 		"  -J, --json           with --dry-run: print JSON\n"
 		"  -h, --help           print this\n"
 		"  -V, --version        print the version\n",

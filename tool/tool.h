@@ -80,6 +80,7 @@ int file_set_root(const char *path);
 int file_open(const char *path, int flags);
 bool file_exists(const char *path);
 int file_read(const char *path, char *buf, size_t size);
+int file_write(const char *path, const char *text);
 int file_link_name(const char *path, char *buf, size_t size);
 int file_walk(const char *path, int (*fn)(const char *name, void *data),
 	      void *data);

@@ -35,7 +35,7 @@ _vfio_liveupdate()
 	list)	options+=' --json --sysroot --all' ;;
 	check)	options+=' --json --sysroot --running' ;;
 	status)	options+=' --json --sysroot' ;;
-	kexec)	options+=' --json --kernel --initrd --reuse-cmdline --append --dry-run --force' ;;
+	kexec)	options+=' --json --kernel --initrd --reuse-cmdline --append --dry-run --force --silence' ;;
 	*)	return ;;
 	esac
 	if [[ ${COMP_WORDS[1]} == @(list|check) && $current != -* ]]; then
