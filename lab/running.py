@@ -39,6 +39,8 @@ COMMANDS = 1023
 BLOCKS_OF_COMMAND = 8
 SEED = 21
 FIRST_FRAME = 1000
+# The MSI-X vector of a drive's I/O queue, whose admin queue has 0, and of a controller's frames.
+VECTOR = 1
 FIRST_QUEUE = 10
 IOMMUFD_TOKEN = 90
 PATIENCE_MS = 20000
@@ -116,10 +118,13 @@ class Account:
 class Running:
     """A process and its devices."""
 
-    def __init__(self, machine, name="owner", *, session="running", first=0, rate=None, page=0):
+    def __init__(self, machine, name="owner", *, session="running", first=0, rate=None, page=0,
+                 interrupts=False):
         """Name the process and its session; first is the number of its first device.
 
-        page: the size of the huge pages that DMA memory is of.
+        page: the size of the huge pages that DMA memory is of. interrupts: whenever the process
+        waits for a device it sleeps until that raises an interrupt; these are on at the jump,
+        and go along.
         """
         self.machine = machine
         self.worker = machine.worker(name)
@@ -129,6 +134,7 @@ class Running:
         self.frame_rate = self.rate * FRAMES
         self._first = first
         self._page = page
+        self._interrupts = interrupts
 
     def __call__(self, *words, **options):
         """Run a command in the process."""
@@ -170,9 +176,15 @@ class Running:
             self.worker.dma_memory(device.memory, device.size, device.iova, page=device.page)
             command = f"{device.kind}_start"
             more = [device.queue] if device.kind == "nvme" else []
+            if self._interrupts:
+                self("vfio_irq_restore", device.file, "MSIX", VECTOR + 1)
+                self("vfio_irq_carry", device.file, 1)
+                more += [VECTOR] if more else []
             self(command, device.driver, device.file, device.memory, device.iova, *more)
+            if self._interrupts and device.kind == "igb":
+                self("igb_irq", device.driver, VECTOR)
             # Driving it is when its config space is touched: bus mastering goes on.
-            device.witness = Witness(self.machine, device.bdf)
+            device.witness = Witness(self.machine, device.bdf, self._interrupts)
         self.work()
 
     def work(self):
@@ -242,6 +254,11 @@ class Running:
         for device in self.devices.values():
             self(f"{device.kind}_adopt", device.driver, device.file, device.memory)
         self.machine.mark("retrieved")
+
+    def arm(self):
+        """Have the interrupts that came along on again."""
+        for device in self.devices.values() if self._interrupts else ():
+            self("vfio_irq_on", device.file, "MSIX", VECTOR + 1)
 
     def build(self, ioas="A"):
         """Make an address space that has what the old one had."""

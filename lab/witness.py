@@ -8,8 +8,12 @@ from . import pci, vtd
 
 @dataclass(frozen=True)
 class Findings:
-    """What happened to a device between two moments; each list is empty when nothing did."""
+    """What happened to a device between two moments; each list is empty when nothing did.
 
+    masks has the one write that masks its interrupts, where they go along.
+    """
+
+    masks: list
     config_writes: list
     bridge_changes: list
     faults: list
@@ -28,9 +32,13 @@ class Findings:
 class Witness:
     """Looks after a device that nobody may touch; made before anything could."""
 
-    def __init__(self, machine, bdf):
-        """Take down how the device and the bridges above it are now."""
+    def __init__(self, machine, bdf, carries=False):
+        """Take down how the device and the bridges above it are now.
+
+        carries: its interrupts go along, for which MSI-X is masked, and nothing else.
+        """
         self._machine = machine
+        self._carries = carries
         self.bdf = bdf
         path = machine.sh(f"readlink -f /sys/bus/pci/devices/{bdf}").strip()
         self.bridges = [part for part in path.split("/")[4:-1] if part.startswith("0000:")]
@@ -40,6 +48,13 @@ class Witness:
         """Tell whether a write changes nothing but whether the device may raise INTx."""
         changed = event.value ^ pci.word(self._configs[self.bdf], pci.COMMAND)
         return event.offset == pci.COMMAND and not changed & ~pci.COMMAND_INTX_DISABLE
+
+    def _masks(self, writes):
+        """Return the write that masks the interrupts, of those to the device."""
+        control = pci.capability(self._configs[self.bdf], pci.CAP_MSIX) + pci.MSIX_CONTROL
+        both = pci.MSIX_ENABLE | pci.MSIX_MASK
+        return [event for event in writes
+                if event.offset == control and event.value & both == both][:1]
 
     def findings(self, since, until):
         """Return the Findings of a span of time, between two marks or times.
@@ -56,8 +71,11 @@ class Witness:
         resets = machine.resets(self.bdf, self._configs[self.bdf], since, until)
         for bridge in self.bridges:
             resets += machine.bus_resets(bridge, since, until)
+        own = [event for event in writes if event.bdf == self.bdf]
+        masks = self._masks(own) if self._carries else []
         return Findings(
-            config_writes=[event for event in writes if event.bdf == self.bdf
+            masks=masks,
+            config_writes=[event for event in own if event not in masks
                            and (since == "freeze" or not self._is_intx(event))],
             bridge_changes=changes,
             faults=machine.trace("vtd_dmar_fault", self.bdf, since, until),
