@@ -174,7 +174,9 @@ class Bench:
 
 def measure(case, kernels, mode, say=print):
     """Measure a case and the bare kexec of the same machine, whose kernels these are."""
-    memory = max(1024, case.memory * (2 if case.kind.pieces else 1) + 768 + 64 * case.devices)
+    # What is preserved is moved out of KHO's scratch memory, which has to be there beside it.
+    memory = max(1024, case.memory * (8 if case.kind.pieces else 5) // 4 + 64 * case.devices
+                 + (1536 if case.memory else 0))
     # A huge page is where its size fits, and those of 1 GiB not below 4 GiB for the most part.
     memory += 3072 if case.kind is GIGANTIC else 0
     options = {"topology": topology(case.devices), "icount": True, "memory": f"{memory}M",
