@@ -329,9 +329,14 @@ def test_nobody_took_it(start):
                        for offset, value in writes[:off[0]])
 
 
-def test_orphaned(start):
-    """Whoever takes over a drive whose user died with interrupts on arms them, and loses none."""
+@pytest.mark.parametrize("carry", (0, 1))
+def test_orphaned(start, carry):
+    """Whoever takes over a drive whose user ended with interrupts on loses none.
+
+    Where that user has said so they go along, as of a service that systemd stops before the jump.
+    """
     m, owner = sleeper(start)
+    owner.carry(carry)
     keeper = m.worker("keeper")
     read_slowly(m, owner, BETWEEN)
     owner.preserve()
@@ -341,8 +346,11 @@ def test_orphaned(start):
     m.kexec()
     wait_for_last(m, owner, BETWEEN)
     owner.retrieve()
-    assert owner.fails("vfio_irq_came", owner.devices["nvme0"].file) == "ENOENT"
-    owner.arm("restore")
+    if carry:
+        assert owner.came() == (owner.kind, str(owner.count), "0x3")
+    else:
+        assert owner.fails("vfio_irq_came", owner.devices["nvme0"].file) == "ENOENT"
+    owner.arm("on" if carry else "restore")
     m.throttle("nvme0", 0)
     owner.sleep(50)
     owner.handover()

@@ -20,8 +20,8 @@ from lab import Disk, Igb, Port, SMALL, image, paths
 from lab.image import Kernel
 from lab.running import Running
 from test_preserve import TwoFunctions
-from update import (PAIR, Ats, Owner, bridges, see_dma, see_good_update, see_no_faults,
-                    see_nothing_lost, see_undisturbed, state)
+from update import (PAIR, Ats, Owner, bridges, see_dma, see_no_faults, see_nothing_lost,
+                    see_undisturbed, state)
 
 OK, FAILED, USAGE, NEEDS_ROOT, REFUSED = range(5)
 COMMANDS = ("list", "check", "status", "kexec")
@@ -809,6 +809,7 @@ def test_silence(start):
     other("vfio_irq_on", "Digb0", "MSIX", 1)
     m.kexec_by(f"vfio-liveupdate {' '.join(map(str, words))} --silence")
     m.wait_console(f"{bdf}: live update: interrupts are turned off that were left on", "load")
+    m.wait_console("0000:.*: live update: interrupts go along that were left on", "load")
     owner.retrieve()
     assert m.sh(f"cat {SILENCE}") == "N"
     assert owner("vfio_irq_came", "Dnvme0").values == ["MSIX", "2", "0x3"]
@@ -817,7 +818,8 @@ def test_silence(start):
     owner.handover()
     owner.finish()
     other.finish()
-    see_good_update(owner)
+    see_nothing_lost(owner.settle())
+    see_no_faults(owner)
 
 
 def test_running_update(start):

@@ -49,7 +49,7 @@
  *   Nobody could receive the device's interrupts any more, so freeze is refused with
  *   -EINVAL while any preserved device has interrupts enabled that do not go along.
  *   If nobody but the session has the device's file, then nobody receives them now,
- *   either, and freeze turns them off. With vfio-pci's parameter liveupdate_silence
+ *   either, and freeze turns them off, unless they go along. With vfio-pci's parameter liveupdate_silence
  *   nobody's interrupts refuse it: they go along, or are turned off. Other things that
  *   refuse it are found here, too, so that no device was touched when one of them
  *   refuses.
@@ -442,10 +442,11 @@ static bool vfio_pci_liveupdate_is_orphan(struct vfio_pci_liveupdate *lu)
 static bool vfio_pci_liveupdate_carries(struct vfio_pci_liveupdate *lu)
 {
 	struct vfio_pci_core_device *vdev = lu->vdev;
+	bool silence = READ_ONCE(liveupdate_silence) &&
+		       !vfio_pci_liveupdate_is_orphan(lu);
 
-	return (vdev->liveupdate_carry || READ_ONCE(liveupdate_silence)) &&
+	return (vdev->liveupdate_carry || silence) &&
 	       vfio_pci_liveupdate_is_running(lu) &&
-	       !vfio_pci_liveupdate_is_orphan(lu) &&
 	       (vdev->irq_type != VFIO_PCI_INTX_IRQ_INDEX || vdev->pci_2_3);
 }
 
@@ -696,6 +697,9 @@ static int vfio_pci_liveupdate_freeze(struct liveupdate_file_op_args *args)
 
 	if (!lu->carries)
 		ret = vfio_pci_liveupdate_silence(lu);
+	else if (!lu->vdev->liveupdate_carry && lu->vdev->irq_type != VFIO_PCI_NUM_IRQS)
+		pci_warn(pdev, "live update: interrupts go along that were left on (preserved by %s)\n",
+			 lu->user);
 	if (!ret)
 		ret = running ? vfio_pci_liveupdate_freeze_running(lu) :
 				vfio_pci_liveupdate_freeze_idle(lu);
