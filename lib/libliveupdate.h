@@ -252,13 +252,15 @@ int lu_device_export_bar(int device, uint32_t bar, uint64_t offset,
 #define LU_IRQS_MAX 2048U
 
 /**
- * lu_device_carry_irqs() - let a device's interrupts go along, whether on or off
+ * lu_device_carry_irqs() - let interrupts that are on at the jump go along
  * @device: file of a VFIO device, bound to an iommufd
  * @carry: 1: interrupts that are on at the jump go along; 0: they refuse it
  *
  * Without this they have to be off at the jump. The device raises none from then on,
- * until they are armed in the next kernel, which signals each eventfd once then. In
- * idle mode no interrupts go along. It holds until the device is closed.
+ * until they are armed in the next kernel, which signals each eventfd once then. This
+ * has an effect in running mode only: in idle mode, or with INTx of a device before
+ * PCI 2.3, they have to be off. It holds until the device is closed, also when this
+ * process has ended and a session has the file, and does not cross.
  *
  * Context: any thread.
  * Return: 0, or a negative errno: -ENOTTY: this kernel cannot, or @device is none;
@@ -270,7 +272,7 @@ int lu_device_carry_irqs(int device, int carry);
  * struct lu_irqs - interrupts of a device that came in
  * @index: one of LU_IRQ_*
  * @count: more than the number of the last vector that had an eventfd
- * @intx_masked: INTx was masked, or waited to be unmasked
+ * @intx_masked: INTx was masked, by its user or by VFIO because one was not handled
  * @armed: a bit for each vector that had an eventfd; bit 0 of the first word for
  *	   vector 0
  */
@@ -300,7 +302,9 @@ int lu_device_irqs(int device, struct lu_irqs *irqs);
  * @eventfds: an eventfd for each vector from 0 on, or -1 for one that is not armed
  * @count: how many there are, 1 to %LU_IRQS_MAX; 1 for %LU_IRQ_INTX
  *
- * For a device that came out of a live update, in place of VFIO_DEVICE_SET_IRQS.
+ * For a device that came out of a live update, in place of VFIO_DEVICE_SET_IRQS,
+ * whether its interrupts were carried or off; if they were carried the kernel signals
+ * them as well.
  * What the device signalled while its interrupts were off is gone, and it does not
  * signal it again. After this each eventfd is readable: whoever sleeps on it looks
  * at the device once, and finds what was done meanwhile. From then on events are
@@ -488,7 +492,7 @@ int lu_hwpt_find(int iommufd, uint64_t token, uint32_t *hwpt_id);
  * The way of a set: it is *local* while members can be added; *preserved* from
  * lu_set_preserve() until lu_set_unpreserve(); *incoming* from lu_set_open() until
  * lu_set_finish(), and local then, with the members that it has. Calls that do
- * not fit the state give -EBUSY.
+ * not fit the state fail, see each.
  *
  * File descriptors: those given to lu_set_add_*() stay the caller's, and have to
  * stay open for as long as the set has them. Those that lu_set_retrieve() gets
@@ -752,14 +756,16 @@ int lu_set_open(struct lu_set **set, int session);
 /**
  * lu_set_add_irqs() - say which interrupts of a device are to be armed
  * @set: incoming set
- * @device: name of the device, which was not added with nothing
+ * @device: name of a device that was added with an HWPT or an IOAS
  * @index: one of LU_IRQ_*
  * @eventfds: an eventfd for each vector from 0 on, or -1; they are the caller's,
  *	      open until the device is bound
  * @count: how many there are, 1 to %LU_IRQS_MAX; 1 for %LU_IRQ_INTX
  *
- * lu_set_retrieve() then calls lu_device_irqs_restore() as soon as the device is
- * bound. A second call for a device replaces the first.
+ * lu_set_retrieve(), also as part of lu_set_take_over(), then calls
+ * lu_device_irqs_restore() as soon as the device is bound. Who has to ask first which
+ * came in calls lu_device_irqs() and lu_device_irqs_restore() after lu_set_retrieve()
+ * instead. A second call for a device replaces the first.
  *
  * Context: one thread at a time for a set.
  * Return: 0, or a negative errno: -EINVAL: the set is not incoming, the member is no

@@ -58,8 +58,9 @@ struct vfio_device_feature_liveupdate {
  * VFIO_DEVICE_FEATURE_LIVEUPDATE_IRQS - VFIO_DEVICE_FEATURE_PROBE, _GET and _SET
  *
  * SET: interrupts that are on when the device is frozen go along, instead of
- * refusing the update (-EINVAL). From the freeze on the device raises none; that
- * is undone when there is no update. It holds until the device is closed.
+ * refusing the update (-EINVAL); in running mode, and not INTx of a device before
+ * PCI 2.3. From the freeze on the device raises none; that is undone when there is
+ * no update. It holds until the device is closed, and does not cross.
  *
  * In the next kernel whoever arms a device's interrupts that went along has each
  * eventfd signalled once, as soon as its vector is armed: for all that the device
@@ -76,8 +77,8 @@ struct vfio_device_feature_liveupdate {
  *                                              VFIO_DEVICE_FEATURE_LIVEUPDATE_IRQS
  * @flags: In and out: VFIO_LIVEUPDATE_IRQS_CARRY: interrupts that are on go along.
  *         Out: VFIO_LIVEUPDATE_IRQS_CAME: the other fields tell which came in.
- *         Out: VFIO_LIVEUPDATE_IRQS_INTX_MASKED: INTx was masked by the user, or
- *         waited to be unmasked.
+ *         Out: VFIO_LIVEUPDATE_IRQS_INTX_MASKED: INTx was masked, by the user or
+ *         by VFIO because one was not handled yet.
  * @index: Out: VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX or
  *         VFIO_PCI_MSIX_IRQ_INDEX.
  * @count: Out: more than the number of the last vector that had an eventfd.
