@@ -56,6 +56,24 @@ def test_update(start, kernels, mode, outgoing, incoming):
     see_good_update(owner)
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize(("outgoing", "incoming"), [("7.2", "7.3"), ("7.3", "7.2")])
+def test_interrupts(start, kernels, outgoing, incoming):
+    """A process that sleeps until its devices raise interrupts notices no update, either way."""
+    m = start(**between(kernels, outgoing))
+    owner = Running(m, interrupts=True)
+    owner.open("nvme0", "igb0")
+    owner.start()
+    owner.preserve()
+    m.kexec()
+    assert version(m) == incoming
+    owner.retrieve()
+    owner.arm()
+    owner.handover()
+    owner.finish()
+    see_good_update(owner)
+
+
 def test_there_and_back(start, kernels):
     """From 7.2 to 7.3, back, and there once more, under work that never ends."""
     m, owner = at_work(start, *BOTH, owner=RunningSet, **between(kernels))
