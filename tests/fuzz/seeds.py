@@ -197,6 +197,8 @@ def main():
             # As many pages as an input has room for
             for device in owner.devices.values():
                 owner.worker.dma_memory(device.memory, "32k", device.iova)
+            owner("vfio_irq_on", "Dnvme0", "MSIX", 2)
+            owner("vfio_irq_carry", "Dnvme0", 1)
             owner.preserve()
             handover = Handover(machine)
             made = {}
