@@ -49,10 +49,10 @@
  *   Nobody could receive the device's interrupts any more, so freeze is refused with
  *   -EINVAL while any preserved device has interrupts enabled that do not go along.
  *   If nobody but the session has the device's file, then nobody receives them now,
- *   either, and freeze turns them off, unless they go along. With vfio-pci's parameter liveupdate_silence
- *   nobody's interrupts refuse it: they go along, or are turned off. Other things that
- *   refuse it are found here, too, so that no device was touched when one of them
- *   refuses.
+ *   either, and freeze turns them off, unless they go along. With vfio-pci's parameter
+ *   liveupdate_silence nobody's interrupts refuse it: they go along, or are turned off.
+ *   Other things that refuse it are found here, too, so that no device was touched when
+ *   one of them refuses.
  *
  * freeze, idle mode
  *   BAR mappings and dma-bufs are revoked, and the device goes back to the clean
