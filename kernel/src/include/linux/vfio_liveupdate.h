@@ -6,6 +6,7 @@
 #ifndef _LINUX_VFIO_LIVEUPDATE_H
 #define _LINUX_VFIO_LIVEUPDATE_H
 
+#include <linux/mutex.h>
 #include <linux/percpu-refcount.h>
 #include <linux/types.h>
 #include <linux/wait.h>
@@ -29,6 +30,37 @@ struct vfio_device_liveupdate {
 	bool blocked;
 	bool reserved;
 	bool pinned;
+};
+
+struct vfio_pci_liveupdate_irqs;
+struct vfio_pci_ser;
+
+/**
+ * struct vfio_pci_core_liveupdate - Live update state of a device of vfio-pci.
+ * @incoming: It came in, and its session is not finished.
+ * @failed:   It came in running, and could not be opened.
+ * @quiesced: It is frozen, and nobody may reach its BARs.
+ * @carry:    Interrupts that are on go along. Under vfio_pci_core_device.igate, as are
+ *            @intx and @irqs.
+ * @intx:     INTx was enabled beside MSI before it was disabled.
+ * @held:     INTx is masked because the device is frozen. Under
+ *            vfio_pci_core_device.irqlock, as is @unmask.
+ * @unmask:   It was to be unmasked meanwhile.
+ * @irqs:     Interrupts that came in, or NULL.
+ * @lock:     For @ser.
+ * @ser:      What came in, until finish.
+ */
+struct vfio_pci_core_liveupdate {
+	bool incoming;
+	bool failed;
+	bool quiesced;
+	bool carry;
+	bool intx;
+	bool held;
+	bool unmask;
+	struct vfio_pci_liveupdate_irqs *irqs;
+	struct mutex lock;
+	const struct vfio_pci_ser *ser;
 };
 
 #if IS_ENABLED(CONFIG_VFIO_LIVEUPDATE)

@@ -83,7 +83,7 @@
  *   it is while a running device uses its restored page table, which iommufd
  *   sees to. One that loses vfio-pci before it is opened waits for it again.
  *
- * Locking: vdev->liveupdate_lock guards vdev->liveupdate_ser against opening the
+ * Locking: vdev->liveupdate.lock guards vdev->liveupdate.ser against opening the
  * device, and is taken inside of the device set's lock. That one belongs to the
  * users of the set's devices, who can hold it as long as they like; it is only
  * taken by what drivers/vfio/liveupdate.c offers, with a bound.
@@ -445,7 +445,7 @@ static bool vfio_pci_liveupdate_carries(struct vfio_pci_liveupdate *lu)
 	bool silence = READ_ONCE(liveupdate_silence) &&
 		       !vfio_pci_liveupdate_is_orphan(lu);
 
-	return (vdev->liveupdate_carry || silence) &&
+	return (vdev->liveupdate.carry || silence) &&
 	       vfio_pci_liveupdate_is_running(lu) &&
 	       (vdev->irq_type != VFIO_PCI_INTX_IRQ_INDEX || vdev->pci_2_3);
 }
@@ -639,7 +639,7 @@ static void vfio_pci_liveupdate_give_back(struct vfio_pci_core_device *vdev)
 {
 	lockdep_assert_held_write(&vdev->memory_lock);
 
-	WRITE_ONCE(vdev->liveupdate_quiesced, false);
+	WRITE_ONCE(vdev->liveupdate.quiesced, false);
 	if (__vfio_pci_memory_enabled(vdev) && !vdev->pm_runtime_engaged)
 		vfio_pci_dma_buf_move(vdev, false);
 }
@@ -656,7 +656,7 @@ static int vfio_pci_liveupdate_freeze_idle(struct vfio_pci_liveupdate *lu)
 							 "Could not be woken.");
 
 	vfio_pci_zap_and_down_write_memory_lock(vdev);
-	WRITE_ONCE(vdev->liveupdate_quiesced, true);
+	WRITE_ONCE(vdev->liveupdate.quiesced, true);
 	/* ioeventfds of I/O ports are written to in RCU read-side sections */
 	if (vdev->ioeventfds_nr)
 		synchronize_rcu();
@@ -697,7 +697,7 @@ static int vfio_pci_liveupdate_freeze(struct liveupdate_file_op_args *args)
 
 	if (!lu->carries)
 		ret = vfio_pci_liveupdate_silence(lu);
-	else if (!lu->vdev->liveupdate_carry && lu->vdev->irq_type != VFIO_PCI_NUM_IRQS)
+	else if (!lu->vdev->liveupdate.carry && lu->vdev->irq_type != VFIO_PCI_NUM_IRQS)
 		pci_warn(pdev, "live update: interrupts go along that were left on (preserved by %s)\n",
 			 lu->user);
 	if (!ret)
@@ -765,7 +765,7 @@ vfio_pci_liveupdate_lock_incoming(const struct vfio_pci_ser *ser)
 	/* Whose driver data is it? A device with other IDs may sit there now. */
 	if (pdev->dev.driver == vfio_pci_liveupdate_driver.driver) {
 		vdev = dev_get_drvdata(&pdev->dev);
-		if (vdev->liveupdate_incoming)
+		if (vdev->liveupdate.incoming)
 			return vdev;
 	}
 	device_unlock(&pdev->dev);
@@ -856,7 +856,7 @@ static int vfio_pci_liveupdate_open(struct vfio_pci_core_device *vdev,
 		return vfio_pci_liveupdate_refuse(ser, -EINVAL,
 						  "the PCI core has it in another mode");
 
-	if (vdev->liveupdate_ser)
+	if (vdev->liveupdate.ser)
 		return vfio_pci_liveupdate_refuse(ser, -EEXIST,
 						  "is in a session twice");
 
@@ -880,7 +880,7 @@ static int vfio_pci_liveupdate_open(struct vfio_pci_core_device *vdev,
 	}
 
 	scoped_guard(vfio_pci_liveupdate_opening, vdev)
-		vdev->liveupdate_ser = ser;
+		vdev->liveupdate.ser = ser;
 	args->file = file;
 	pci_info(vdev->pdev, "live update: retrieved, %s mode\n",
 		 ser->mode == PCI_SER_MODE_RUNNING ? "running" : "idle");
@@ -918,10 +918,10 @@ static bool vfio_pci_liveupdate_can_finish(struct liveupdate_file_op_args *args)
 /* The device is not the live update's any more. */
 static void vfio_pci_liveupdate_let_go(struct vfio_pci_core_device *vdev)
 {
-	if (!vdev->liveupdate_incoming)
+	if (!vdev->liveupdate.incoming)
 		return;
 
-	WRITE_ONCE(vdev->liveupdate_incoming, false);
+	WRITE_ONCE(vdev->liveupdate.incoming, false);
 	pm_runtime_put(&vdev->pdev->dev);
 }
 
@@ -937,20 +937,20 @@ static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
 	 */
 	if (retrieved) {
 		vdev = vfio_pci_liveupdate_vdev(vfio_liveupdate_device(args->file));
-		ser = vdev->liveupdate_ser;
+		ser = vdev->liveupdate.ser;
 	} else {
 		ser = vfio_pci_liveupdate_ser(args);
 		if (ser)
 			vdev = vfio_pci_liveupdate_lock_incoming(ser);
 	}
 
-	if (vdev && !retrieved && vdev->liveupdate_ser) {
+	if (vdev && !retrieved && vdev->liveupdate.ser) {
 		/* Another file says that it has the same device, and was first */
 		vfio_pci_liveupdate_unlock(vdev);
 	} else if (vdev) {
 		/* Opened before this, a running device runs on; after, it is reset */
 		scoped_guard(vfio_pci_liveupdate_opening, vdev) {
-			vdev->liveupdate_ser = NULL;
+			vdev->liveupdate.ser = NULL;
 			pci_liveupdate_finish(pci_domain_nr(vdev->pdev->bus),
 					      pci_dev_id(vdev->pdev));
 		}
@@ -978,7 +978,7 @@ vfio_pci_liveupdate_data(struct liveupdate_file_op_args *args)
 		return outgoing->ser;
 
 	if (args->retrieve_status > 0)
-		return vfio_pci_liveupdate_vdev(vfio_liveupdate_device(args->file))->liveupdate_ser;
+		return vfio_pci_liveupdate_vdev(vfio_liveupdate_device(args->file))->liveupdate.ser;
 
 	return kho_peek(args->serialized_data, sizeof(struct vfio_pci_ser));
 }
@@ -1085,11 +1085,11 @@ int vfio_pci_liveupdate_feature(struct vfio_device *device, u32 flags,
 /* probe() of vfio-pci, before the VFIO core shows the device to anybody */
 void vfio_pci_liveupdate_probe(struct vfio_pci_core_device *vdev)
 {
-	mutex_init(&vdev->liveupdate_lock);
+	mutex_init(&vdev->liveupdate.lock);
 	if (!pci_liveupdate_incoming(vdev->pdev))
 		return;
 
-	vdev->liveupdate_incoming = true;
+	vdev->liveupdate.incoming = true;
 	vfio_liveupdate_reserve(&vdev->vdev);
 	/* Going to D3hot and back would reset many a device once more */
 	pm_runtime_get_noresume(&vdev->pdev->dev);
@@ -1099,7 +1099,7 @@ void vfio_pci_liveupdate_probe(struct vfio_pci_core_device *vdev)
 void vfio_pci_liveupdate_remove(struct vfio_pci_core_device *vdev)
 {
 	vfio_pci_liveupdate_let_go(vdev);
-	kfree(vdev->liveupdate_irqs);
+	kfree(vdev->liveupdate.irqs);
 }
 
 /* All contracts that a running device depends on, ours and Linux's own */

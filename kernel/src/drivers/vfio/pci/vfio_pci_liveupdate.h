@@ -51,15 +51,15 @@ int vfio_pci_liveupdate_irqs_feature(struct vfio_pci_core_device *vdev, u32 flag
 
 /* Opening a device, which finish must not come in between */
 DEFINE_LOCK_GUARD_1(vfio_pci_liveupdate_opening, struct vfio_pci_core_device,
-		    mutex_lock(&_T->lock->liveupdate_lock),
-		    mutex_unlock(&_T->lock->liveupdate_lock))
+		    mutex_lock(&_T->lock->liveupdate.lock),
+		    mutex_unlock(&_T->lock->liveupdate.lock))
 
 /* Is this the first open of a device that came in running? */
 static inline bool
 vfio_pci_liveupdate_running(struct vfio_pci_core_device *vdev)
 {
-	return vdev->liveupdate_ser && !vdev->liveupdate_failed &&
-	       vdev->liveupdate_ser->mode == PCI_SER_MODE_RUNNING;
+	return vdev->liveupdate.ser && !vdev->liveupdate.failed &&
+	       vdev->liveupdate.ser->mode == PCI_SER_MODE_RUNNING;
 }
 
 /* MSI-X came in enabled and masked, and is not what the device is to use. */
@@ -69,10 +69,10 @@ vfio_pci_liveupdate_msix_off(struct vfio_pci_core_device *vdev)
 	int where = vdev->pdev->msix_cap + PCI_MSIX_FLAGS;
 	u16 control;
 
-	if (!vdev->liveupdate_irqs || !vdev->liveupdate_irqs->msix)
+	if (!vdev->liveupdate.irqs || !vdev->liveupdate.irqs->msix)
 		return;
 
-	vdev->liveupdate_irqs->msix = false;
+	vdev->liveupdate.irqs->msix = false;
 	/* That is what the device could raise then */
 	pci_intx(vdev->pdev, 0);
 	pci_read_config_word(vdev->pdev, where, &control);
@@ -94,7 +94,7 @@ vfio_pci_liveupdate_open_failed(struct vfio_pci_core_device *vdev)
 {
 	struct pci_dev *pdev = vdev->pdev;
 
-	vdev->liveupdate_failed = true;
+	vdev->liveupdate.failed = true;
 	pci_liveupdate_set_read_only(pdev, false);
 	pci_clear_master(pdev);
 	vfio_pci_liveupdate_msix_off(vdev);
@@ -130,7 +130,7 @@ static inline void vfio_pci_liveupdate_armed(struct vfio_pci_core_device *vdev,
 					     unsigned int start, unsigned int count,
 					     const s32 *eventfds)
 {
-	struct vfio_pci_liveupdate_irqs *irqs = vdev->liveupdate_irqs;
+	struct vfio_pci_liveupdate_irqs *irqs = vdev->liveupdate.irqs;
 
 	if (!vfio_pci_liveupdate_arms(index, flags))
 		return;
@@ -160,10 +160,10 @@ vfio_pci_liveupdate_holds_intx(struct vfio_pci_core_device *vdev)
 {
 	lockdep_assert_held(&vdev->irqlock);
 
-	if (vdev->liveupdate_held)
-		vdev->liveupdate_unmask = true;
+	if (vdev->liveupdate.held)
+		vdev->liveupdate.unmask = true;
 
-	return vdev->liveupdate_held;
+	return vdev->liveupdate.held;
 }
 
 /* A device is opened that did not just come in, or is closed. */
@@ -171,8 +171,8 @@ static inline void
 vfio_pci_liveupdate_forget_irqs(struct vfio_pci_core_device *vdev)
 {
 	vfio_pci_liveupdate_msix_off(vdev);
-	kfree(vdev->liveupdate_irqs);
-	vdev->liveupdate_irqs = NULL;
+	kfree(vdev->liveupdate.irqs);
+	vdev->liveupdate.irqs = NULL;
 }
 
 /*
@@ -183,13 +183,13 @@ vfio_pci_liveupdate_forget_irqs(struct vfio_pci_core_device *vdev)
 static inline int
 vfio_pci_liveupdate_open_reset(struct vfio_pci_core_device *vdev)
 {
-	vdev->liveupdate_carry = false;
-	if (!vdev->liveupdate_ser || vdev->liveupdate_failed) {
+	vdev->liveupdate.carry = false;
+	if (!vdev->liveupdate.ser || vdev->liveupdate.failed) {
 		vfio_pci_liveupdate_forget_irqs(vdev);
 		return pci_try_reset_function(vdev->pdev);
 	}
 
-	return vdev->liveupdate_ser->flags & VFIO_PCI_SER_RESET_WORKS ? 0 : -ENOTTY;
+	return vdev->liveupdate.ser->flags & VFIO_PCI_SER_RESET_WORKS ? 0 : -ENOTTY;
 }
 
 /*
@@ -211,7 +211,7 @@ vfio_pci_liveupdate_clean_state(struct vfio_pci_core_device *vdev)
 {
 	if (vfio_pci_liveupdate_running(vdev))
 		return pci_liveupdate_unpack_state(vdev->pdev,
-						   &vdev->liveupdate_ser->clean);
+						   &vdev->liveupdate.ser->clean);
 
 	pci_save_state(vdev->pdev);
 
@@ -233,14 +233,14 @@ static inline bool vfio_pci_liveupdate_no_intx(struct vfio_pci_core_device *vdev
 static inline bool
 vfio_pci_liveupdate_quiesced(struct vfio_pci_core_device *vdev)
 {
-	return READ_ONCE(vdev->liveupdate_quiesced);
+	return READ_ONCE(vdev->liveupdate.quiesced);
 }
 
 /* May nobody reset this device by resetting its bus or slot? */
 static inline bool vfio_pci_liveupdate_holds(struct vfio_pci_core_device *vdev)
 {
 	return vfio_liveupdate_blocked(&vdev->vdev) ||
-	       READ_ONCE(vdev->liveupdate_incoming);
+	       READ_ONCE(vdev->liveupdate.incoming);
 }
 
 #else

@@ -77,8 +77,8 @@ static bool vfio_pci_liveupdate_hold_intx(struct vfio_pci_core_device *vdev)
 	u16 command;
 
 	scoped_guard(spinlock_irqsave, &vdev->irqlock) {
-		vdev->liveupdate_held = true;
-		vdev->liveupdate_unmask = false;
+		vdev->liveupdate.held = true;
+		vdev->liveupdate.unmask = false;
 	}
 
 	pci_read_config_word(vdev->pdev, PCI_COMMAND, &command);
@@ -95,8 +95,8 @@ static void vfio_pci_liveupdate_release_intx(struct vfio_pci_core_device *vdev,
 	bool unmask;
 
 	scoped_guard(spinlock_irqsave, &vdev->irqlock) {
-		vdev->liveupdate_held = false;
-		unmask = !masked || vdev->liveupdate_unmask;
+		vdev->liveupdate.held = false;
+		unmask = !masked || vdev->liveupdate.unmask;
 	}
 
 	if (unmask)
@@ -117,15 +117,15 @@ static void vfio_pci_liveupdate_hold_other(struct vfio_pci_core_device *vdev)
 		return;
 
 	pci_read_config_word(vdev->pdev, PCI_COMMAND, &command);
-	vdev->liveupdate_intx = !(command & PCI_COMMAND_INTX_DISABLE);
+	vdev->liveupdate.intx = !(command & PCI_COMMAND_INTX_DISABLE);
 	pci_intx(vdev->pdev, 0);
 }
 
 static void vfio_pci_liveupdate_release_other(struct vfio_pci_core_device *vdev)
 {
-	if (vdev->liveupdate_intx)
+	if (vdev->liveupdate.intx)
 		pci_intx(vdev->pdev, 1);
-	vdev->liveupdate_intx = false;
+	vdev->liveupdate.intx = false;
 }
 
 static void vfio_pci_liveupdate_hold_irqs(struct vfio_pci_core_device *vdev,
@@ -226,8 +226,8 @@ void vfio_pci_liveupdate_mask_irqs(struct vfio_pci_core_device *vdev,
 		vfio_pci_liveupdate_hold_irqs(vdev, irqs);
 		vfio_pci_liveupdate_note_armed(vdev, irqs);
 	}
-	if (vdev->liveupdate_irqs)
-		vfio_pci_liveupdate_note_owed(vdev->liveupdate_irqs, irqs);
+	if (vdev->liveupdate.irqs)
+		vfio_pci_liveupdate_note_owed(vdev->liveupdate.irqs, irqs);
 }
 
 /**
@@ -286,18 +286,18 @@ static unsigned int vfio_pci_liveupdate_vectors(struct pci_dev *pdev, u32 kind)
 int vfio_pci_liveupdate_irqs_came(struct vfio_pci_core_device *vdev,
 				  const struct vfio_pci_irqs_ser *irqs)
 {
-	if (!irqs->kind || vdev->liveupdate_irqs)
+	if (!irqs->kind || vdev->liveupdate.irqs)
 		return 0;
 
 	if (irqs->count > vfio_pci_liveupdate_vectors(vdev->pdev, irqs->kind))
 		return -EINVAL;
 
-	vdev->liveupdate_irqs = kzalloc_obj(*vdev->liveupdate_irqs);
-	if (!vdev->liveupdate_irqs)
+	vdev->liveupdate.irqs = kzalloc_obj(*vdev->liveupdate.irqs);
+	if (!vdev->liveupdate.irqs)
 		return -ENOMEM;
 
-	vdev->liveupdate_irqs->came = *irqs;
-	vdev->liveupdate_irqs->msix = irqs->kind == VFIO_PCI_SER_IRQS_MSIX;
+	vdev->liveupdate.irqs->came = *irqs;
+	vdev->liveupdate.irqs->msix = irqs->kind == VFIO_PCI_SER_IRQS_MSIX;
 
 	return 0;
 }
@@ -308,12 +308,12 @@ vfio_pci_liveupdate_tell_irqs(struct vfio_pci_core_device *vdev,
 {
 	const struct vfio_pci_irqs_ser *irqs;
 
-	if (vdev->liveupdate_carry)
+	if (vdev->liveupdate.carry)
 		info->flags |= VFIO_LIVEUPDATE_IRQS_CARRY;
-	if (!vdev->liveupdate_irqs)
+	if (!vdev->liveupdate.irqs)
 		return;
 
-	irqs = &vdev->liveupdate_irqs->came;
+	irqs = &vdev->liveupdate.irqs->came;
 	info->flags |= VFIO_LIVEUPDATE_IRQS_CAME;
 	if (irqs->flags & VFIO_PCI_SER_INTX_MASKED)
 		info->flags |= VFIO_LIVEUPDATE_IRQS_INTX_MASKED;
@@ -353,7 +353,7 @@ int vfio_pci_liveupdate_irqs_feature(struct vfio_pci_core_device *vdev, u32 flag
 			       offsetof(typeof(info), index)))
 			return -EINVAL;
 		guard(mutex)(&vdev->igate);
-		vdev->liveupdate_carry = info.flags;
+		vdev->liveupdate.carry = info.flags;
 		return 0;
 	}
 
