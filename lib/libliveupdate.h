@@ -273,6 +273,7 @@ int lu_device_carry_irqs(int device, int carry);
  * @index: one of LU_IRQ_*
  * @count: more than the number of the last vector that had an eventfd
  * @intx_masked: INTx was masked, by its user or by VFIO because one was not handled
+ * @reserved: 0
  * @armed: a bit for each vector that had an eventfd; bit 0 of the first word for
  *	   vector 0
  */

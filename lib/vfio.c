@@ -286,8 +286,8 @@ int lu_device_irqs(int device, struct lu_irqs *irqs)
 	*irqs = (struct lu_irqs){
 		.index = info.index,
 		.count = info.count,
-		.intx_masked = !!(info.flags &
-				  VFIO_LIVEUPDATE_IRQS_INTX_MASKED),
+		.intx_masked =
+			!!(info.flags & VFIO_LIVEUPDATE_IRQS_INTX_MASKED),
 	};
 	memcpy(irqs->armed, info.armed, sizeof(irqs->armed));
 	return 0;

@@ -100,8 +100,9 @@ static bool turns_iommu_off(const char *cmdline)
 /* As the kernel does it: the last word in intremap=; it is off without an IO-APIC, too */
 static bool turns_remapping_off(const char *cmdline)
 {
-	static const char *const others[] = { "nointremap", "noapic", "nolapic",
-					      "disableapic", "nosmp", NULL };
+	static const char *const others[] = { "nointremap", "noapic",
+					      "nolapic",    "disableapic",
+					      "nosmp",	    NULL };
 	char values[MAX_CMDLINE], *state, *word;
 	bool off = false;
 

@@ -413,7 +413,7 @@ static void slot_submit(const struct nvme *nvme, int slot)
 
 	if (s->blocks) {
 		sqe.prp1 = s->elsewhere ?:
-			   dma_iova(&nvme->dma, nvme->mem->data[slot]);
+				   dma_iova(&nvme->dma, nvme->mem->data[slot]);
 		sqe.cdw10 = s->lba;
 		sqe.cdw11 = s->lba >> 32;
 		sqe.cdw12 = s->blocks - 1;
@@ -904,8 +904,7 @@ const struct command nvme_commands[] = {
 	  "NVME LBA BLOCKS SEED" },
 	{ "nvme_load", "onnnn", cmd_nvme_load,
 	  "NVME LBA BLOCKS SEED MILLISECONDS" },
-	{ "nvme_sleep", "onnn", cmd_nvme_sleep,
-	  "NVME BLOCKS SEED COUNT" },
+	{ "nvme_sleep", "onnn", cmd_nvme_sleep, "NVME BLOCKS SEED COUNT" },
 	{ "nvme_read_to", "onnn", cmd_nvme_read_to, "NVME LBA COUNT IOVA" },
 	{ "nvme_account", "o", cmd_nvme_account, "NVME" },
 	{ "nvme_write_to", "on", cmd_nvme_write_to, "NVME IOVA" },

@@ -277,8 +277,8 @@ static int cmd_vfio_irq_came(const struct arg *a)
 	int ret = lu_device_irqs(a[0].o->fd, &irqs);
 
 	if (!ret)
-		result("%s %u %#llx", irq_names[irqs.index],
-		       irqs.count, (unsigned long long)irqs.armed[0]);
+		result("%s %u %#llx", irq_names[irqs.index], irqs.count,
+		       (unsigned long long)irqs.armed[0]);
 	return ret;
 }
 
