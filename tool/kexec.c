@@ -74,19 +74,13 @@ static int make_cmdline(struct plan *plan)
 	return ret;
 }
 
-/* As the kernel does it: "off" anywhere in iommu=, the last word in intel_iommu= */
-static bool turns_iommu_off(const char *cmdline)
+/* Of a parameter that has a list of words: is the last of "on" and "off" in it "off"? */
+static bool ends_with_off(const char *cmdline, const char *name)
 {
 	char values[MAX_CMDLINE], *state, *word;
 	bool off = false;
 
-	cmdline_list(cmdline, "iommu", values);
-	for (word = strtok_r(values, ",", &state); word;
-	     word = strtok_r(NULL, ",", &state)) {
-		if (!strncmp(word, "off", 3))
-			return true;
-	}
-	cmdline_list(cmdline, "intel_iommu", values);
+	cmdline_list(cmdline, name, values);
 	for (word = strtok_r(values, ",", &state); word;
 	     word = strtok_r(NULL, ",", &state)) {
 		if (!strncmp(word, "off", 3))
@@ -97,28 +91,34 @@ static bool turns_iommu_off(const char *cmdline)
 	return off;
 }
 
+/* As the kernel does it: "off" anywhere in iommu=, the last word in intel_iommu= */
+static bool turns_iommu_off(const char *cmdline)
+{
+	char values[MAX_CMDLINE], *state, *word;
+
+	cmdline_list(cmdline, "iommu", values);
+	for (word = strtok_r(values, ",", &state); word;
+	     word = strtok_r(NULL, ",", &state)) {
+		if (!strncmp(word, "off", 3))
+			return true;
+	}
+	return ends_with_off(cmdline, "intel_iommu");
+}
+
 /* As the kernel does it: the last word in intremap=; it is off without an IO-APIC, too */
 static bool turns_remapping_off(const char *cmdline)
 {
 	static const char *const others[] = { "nointremap", "noapic",
 					      "nolapic",    "disableapic",
 					      "nosmp",	    NULL };
-	char values[MAX_CMDLINE], *state, *word;
-	bool off = false;
+	bool off = ends_with_off(cmdline, "intremap");
+	char value[16];
 
-	cmdline_list(cmdline, "intremap", values);
-	for (word = strtok_r(values, ",", &state); word;
-	     word = strtok_r(NULL, ",", &state)) {
-		if (!strncmp(word, "off", 3))
-			off = true;
-		else if (!strncmp(word, "on", 2))
-			off = false;
-	}
 	for (size_t i = 0; others[i]; i++)
 		off = off ||
-		      cmdline_get(cmdline, others[i], values, sizeof(values));
-	if (cmdline_get(cmdline, "maxcpus", values, sizeof(values)))
-		off = off || !strtoul(values, NULL, 0);
+		      cmdline_get(cmdline, others[i], value, sizeof(value));
+	if (cmdline_get(cmdline, "maxcpus", value, sizeof(value)))
+		off = off || !strtoul(value, NULL, 0);
 	return off;
 }
 
