@@ -5,6 +5,7 @@ work, and a kernel of the future that takes a higher version of what crosses onl
 import pytest
 
 from conftest import KERNELS, MODES
+from lab.memory import pool
 from lab.running import Running, RunningSet
 from update import (BLOCKS, LBA, PAIR, SESSION, Owner, allow_any_image, at_work, see_dma,
                     see_good_update, see_jump_refused, see_no_faults, see_nothing_lost,
@@ -16,6 +17,7 @@ NATIVE = ("nvme", "igb")
 # Files in one of LUO's blocks: a page, its header of 16 bytes, 64 bytes for each.
 LUO_BLOCK = (4096 - 16) // 64
 BLOCK = 512
+HUGE = 2 << 20
 # Beyond it each version sets up for itself what is not the user's: 7.3 unmasks more errors.
 CONFIG = 256
 # Of each kind of kernels that of Linux 7.2, which has no kernel for debugging.
@@ -71,6 +73,22 @@ def test_interrupts(start, kernels, outgoing, incoming):
     owner.arm()
     owner.handover()
     owner.finish()
+    see_good_update(owner)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("outgoing", "incoming"), [("7.2", "7.3"), ("7.3", "7.2")])
+def test_huge_pages(start, kernels, outgoing, incoming):
+    """Devices work with huge pages through an update, whichever version is the newer one."""
+    m = start(**between(kernels, outgoing))
+    m.sh(f"echo 6 >{pool(HUGE)}/nr_hugepages")
+    owner = RunningSet(m, page=HUGE)
+    owner.open("nvme0", "igb0")
+    owner.start()
+    owner.preserve()
+    m.kexec()
+    assert version(m) == incoming
+    take_over(owner)
     see_good_update(owner)
 
 
