@@ -487,7 +487,7 @@ static int slots_wait(const struct nvme *nvme)
 	uint64_t end = now_ms() + NVME_TIMEOUT_MS;
 	int ret;
 
-	if (nvme->state->interrupts)
+	if (nvme->state->interrupts && nvme->dma.dev->nr_events)
 		return slots_sleep(nvme);
 	while (!(ret = slots_reap(nvme))) {
 		if (now_ms() > end)
