@@ -122,8 +122,24 @@ static inline void vfio_pci_liveupdate_arm(struct vfio_pci_core_device *vdev,
 }
 
 /*
+ * INTx was disabled at freeze, or by MSI that came in. VFIO enables it for a device
+ * that can disable it, as the specification has it since PCI 2.3, and not for one that
+ * is said not to; and some raise no MSI while it is disabled.
+ */
+static inline void
+vfio_pci_liveupdate_enable_intx(struct vfio_pci_core_device *vdev, unsigned int index)
+{
+	bool flawed = vdev->pdev->dev_flags & PCI_DEV_FLAGS_MSI_INTX_DISABLE_BUG;
+
+	if (index == VFIO_PCI_INTX_IRQ_INDEX ? !vdev->pci_2_3 && vdev->liveupdate.irqs :
+					       flawed && !vdev->virq_disabled)
+		pci_intx(vdev->pdev, 1);
+}
+
+/*
  * Vectors were armed. Each of a device that came with interrupts on is signalled when
- * that happens for the first time.
+ * that happens for the first time, and until finish each time: another process may
+ * have taken the device over from one that died.
  */
 static inline void vfio_pci_liveupdate_armed(struct vfio_pci_core_device *vdev,
 					     unsigned int index, u32 flags,
@@ -135,10 +151,7 @@ static inline void vfio_pci_liveupdate_armed(struct vfio_pci_core_device *vdev,
 	if (!vfio_pci_liveupdate_arms(index, flags))
 		return;
 
-	/* A device with this flaw raises no MSI while INTx is disabled, as freeze does */
-	if (index != VFIO_PCI_INTX_IRQ_INDEX &&
-	    vdev->pdev->dev_flags & PCI_DEV_FLAGS_MSI_INTX_DISABLE_BUG)
-		pci_intx(vdev->pdev, 1);
+	vfio_pci_liveupdate_enable_intx(vdev, index);
 
 	if (!irqs)
 		return;
@@ -147,7 +160,9 @@ static inline void vfio_pci_liveupdate_armed(struct vfio_pci_core_device *vdev,
 		irqs->msix = false;
 
 	for (unsigned int i = 0; i < count && start + i < VFIO_PCI_SER_VECTORS; i++) {
-		if (eventfds[i] >= 0 && !test_and_set_bit(start + i, irqs->signalled))
+		if (eventfds[i] >= 0 &&
+		    (!test_and_set_bit(start + i, irqs->signalled) ||
+		     vdev->liveupdate.incoming))
 			vfio_pci_set_irqs_ioctl(vdev, VFIO_IRQ_SET_DATA_NONE |
 						VFIO_IRQ_SET_ACTION_TRIGGER,
 						index, start + i, 1, NULL);

@@ -188,22 +188,35 @@ static void vfio_pci_liveupdate_note_armed(struct vfio_pci_core_device *vdev,
 	}
 }
 
-/* Vectors that came in, and that nobody has armed here: the signal is still to come. */
+/* Is vector @i one that came in, and that nobody has armed here? */
+static bool vfio_pci_liveupdate_owes(const struct vfio_pci_liveupdate_irqs *owed, u32 i)
+{
+	return owed->came.armed[i / 64] & BIT_ULL(i % 64) &&
+	       !test_bit(i, owed->signalled);
+}
+
+/* The signal of these is still to come. */
 static void vfio_pci_liveupdate_note_owed(const struct vfio_pci_liveupdate_irqs *owed,
 					  struct vfio_pci_irqs_ser *irqs)
 {
+	bool any = owed->msix;
+
 	if (irqs->kind && irqs->kind != owed->came.kind)
+		return;
+
+	for (u32 i = 0; i < owed->came.count; i++) {
+		if (!vfio_pci_liveupdate_owes(owed, i))
+			continue;
+		irqs->armed[i / 64] |= BIT_ULL(i % 64);
+		any = true;
+	}
+	if (!any)
 		return;
 
 	if (!irqs->kind)
 		irqs->flags = owed->came.flags;
 	irqs->kind = owed->came.kind;
 	irqs->count = max(irqs->count, owed->came.count);
-	for (u32 i = 0; i < owed->came.count; i++) {
-		if (!test_bit(i, owed->signalled))
-			irqs->armed[i / 64] |= owed->came.armed[i / 64] &
-					       BIT_ULL(i % 64);
-	}
 }
 
 /**
@@ -286,10 +299,13 @@ static unsigned int vfio_pci_liveupdate_vectors(struct pci_dev *pdev, u32 kind)
 int vfio_pci_liveupdate_irqs_came(struct vfio_pci_core_device *vdev,
 				  const struct vfio_pci_irqs_ser *irqs)
 {
+	unsigned int vectors;
+
 	if (!irqs->kind || vdev->liveupdate.irqs)
 		return 0;
 
-	if (irqs->count > vfio_pci_liveupdate_vectors(vdev->pdev, irqs->kind))
+	vectors = vfio_pci_liveupdate_vectors(vdev->pdev, irqs->kind);
+	if (!vectors || irqs->count > vectors)
 		return -EINVAL;
 
 	vdev->liveupdate.irqs = kzalloc_obj(*vdev->liveupdate.irqs);
