@@ -208,13 +208,14 @@ static int arm_device(struct lu_set *set, uint32_t i)
 
 	if (!item->eventfds || !item->bound)
 		return 0;
-	/* A process that died may have armed others */
-	if (item->rebound)
+	/* A process that died, or a call before this one, may have armed others */
+	if (item->rebound || item->armed)
 		lu_irqs_off(item->fd);
 	ret = lu_device_irqs_restore(item->fd, item->irq_index, item->eventfds,
 				     item->irqs);
 	if (ret)
 		return ret;
+	item->armed = true;
 	free(item->eventfds);
 	item->eventfds = NULL;
 	return 0;

@@ -20,6 +20,7 @@ enum lu_stage { LU_LOCAL, LU_PRESERVED, LU_INCOMING };
  * @bound: device: bound to its iommufd
  * @rebound: device: it was bound already, by a process that died
  * @done: mapping: mapped; device: attached, since the set was opened
+ * @armed: device: its interrupts were armed
  * @eventfds: device: for its interrupts, until they are armed
  * @irqs: how many @eventfds there are
  * @irq_index: one of LU_IRQ_*
@@ -32,6 +33,7 @@ struct lu_item {
 	bool marked;
 	bool bound;
 	bool rebound;
+	bool armed;
 	bool done;
 	int32_t *eventfds;
 	uint32_t irqs;

@@ -421,8 +421,12 @@ static int try_files(const struct plan *plan)
 /* Interrupts that somebody left on do not refuse the jump. */
 static int silence(struct plan *plan)
 {
-	int ret = file_read(SILENCE, plan->silenced, sizeof(plan->silenced));
+	int ret;
 
+	/* Then it has no devices, either */
+	if (!file_exists("sys/module/vfio_pci"))
+		return 0;
+	ret = file_read(SILENCE, plan->silenced, sizeof(plan->silenced));
 	if (!ret)
 		ret = file_write(SILENCE, "1");
 	if (ret)
@@ -435,7 +439,7 @@ static int silence(struct plan *plan)
 
 static void unsilence(const struct plan *plan)
 {
-	if (plan->silence && file_write(SILENCE, plan->silenced))
+	if (*plan->silenced && file_write(SILENCE, plan->silenced))
 		complain("warning: %s stays on", SILENCE);
 }
 
@@ -559,15 +563,17 @@ static int carry_out(struct plan *plan)
 		complain("nothing was done; --force goes on in spite of this");
 		return EXIT_REFUSED;
 	}
+	if (plan->silence && !plan->dry && silence(plan))
+		return EXIT_FAILED;
 	ret = plan->dry ? try_files(plan) : load_files(plan);
-	if (ret)
+	if (ret) {
+		unsilence(plan);
 		return ret;
+	}
 	if (plan->dry) {
 		show_plan(plan, false);
 		return EXIT_OK;
 	}
-	if (plan->silence && silence(plan))
-		return EXIT_FAILED;
 	return plan->systemd ? jump_by_systemd(plan) : jump(plan);
 }
 
