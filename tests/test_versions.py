@@ -70,6 +70,8 @@ def test_interrupts(start, kernels, outgoing, incoming):
     m.kexec()
     assert version(m) == incoming
     owner.retrieve()
+    for device in owner.devices.values():
+        assert len(device.witness.findings("freeze", "retrieved").masks) == 1
     owner.arm()
     owner.handover()
     owner.finish()
