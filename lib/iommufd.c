@@ -60,6 +60,34 @@ int lu_hwpt_alloc(int iommufd, uint32_t dev_id, uint32_t ioas_id,
 	return ret;
 }
 
+/* The kernel's structure is the library's: it copies to where the caller wants it. */
+_Static_assert(sizeof(struct lu_area) ==
+			       sizeof(struct iommu_ioas_liveupdate_area) &&
+		       offsetof(struct lu_area, flags) ==
+			       offsetof(struct iommu_ioas_liveupdate_area,
+					flags) &&
+		       LU_AREA_USER == IOMMU_IOAS_LIVEUPDATE_USER &&
+		       LU_AREA_FILE == IOMMU_IOAS_LIVEUPDATE_FILE &&
+		       LU_AREA_DMABUF == IOMMU_IOAS_LIVEUPDATE_DMABUF,
+	       "the kernel's areas are not the library's");
+
+int lu_ioas_areas(int iommufd, uint32_t ioas_id, uint64_t start,
+		  struct lu_area *areas, uint32_t *count)
+{
+	struct iommu_ioas_liveupdate_areas call = {
+		.size = sizeof(call),
+		.ioas_id = ioas_id,
+		.count = *count,
+		.start = start,
+		.areas = (uintptr_t)areas,
+	};
+	int ret = lu_ioctl(iommufd, IOMMU_IOAS_LIVEUPDATE_AREAS, &call);
+
+	if (!ret)
+		*count = call.count;
+	return ret;
+}
+
 static int hwpt_mark(int iommufd, uint32_t hwpt_id, uint64_t token,
 		     uint32_t flags)
 {

@@ -429,6 +429,50 @@ int lu_ioas_alloc(int iommufd, uint32_t *ioas_id);
 int lu_ioas_map_file(int iommufd, uint32_t ioas_id, int fd, uint64_t offset,
 		     uint64_t length, uint64_t iova, uint32_t flags);
 
+/* What an area of an IOAS is made of. */
+#define LU_AREA_USER 0U
+#define LU_AREA_FILE 1U
+#define LU_AREA_DMABUF 2U
+
+/**
+ * struct lu_area - an area of an IOAS, as it was mapped
+ * @iova: where it begins
+ * @length: how many bytes it has
+ * @offset: where it begins in its file or dma-buf, in bytes
+ * @inode: of its file or dma-buf, as fstat(2) has it in st_ino; 0 for memory of a
+ *	   process
+ * @device: likewise, as in st_dev
+ * @kind: one of LU_AREA_*
+ * @flags: bits as lu_ioas_map_file() takes them
+ */
+struct lu_area {
+	uint64_t iova;
+	uint64_t length;
+	uint64_t offset;
+	uint64_t inode;
+	uint64_t device;
+	uint32_t kind;
+	uint32_t flags;
+};
+
+/**
+ * lu_ioas_areas() - ask what is mapped in an IOAS
+ * @iommufd: iommufd
+ * @ioas_id: number of the IOAS
+ * @start: the first address to look at
+ * @areas: where to put the areas that end there or after it, in their order
+ * @count: how many there is room for; then how many there are, which can be more
+ *
+ * For a program that preserves what another one has mapped. Areas that were mapped
+ * by one call can have been split since.
+ *
+ * Context: any thread. What is mapped or unmapped meanwhile is there or not.
+ * Return: 0, or a negative errno: -ENOENT: no such IOAS; -ENOTTY: this kernel cannot,
+ * or not an iommufd; -EBADF: not open.
+ */
+int lu_ioas_areas(int iommufd, uint32_t ioas_id, uint64_t start,
+		  struct lu_area *areas, uint32_t *count);
+
 /**
  * lu_hwpt_alloc() - make a page table that a device's IOMMU can use
  * @iommufd: iommufd

@@ -17,9 +17,10 @@ static void call_all(int fd, int results[], int *count)
 	char name[LU_SESSION_NAME_SIZE], bdf[LU_BDF_SIZE];
 	struct lu_device_state state;
 	const int32_t eventfd = -1;
+	struct lu_area area;
 	struct lu_irqs irqs;
 	struct lu_set *set;
-	uint32_t id;
+	uint32_t id, room = 1;
 	int n = 0;
 
 	results[n++] = lu_session_create(fd, "name");
@@ -38,6 +39,7 @@ static void call_all(int fd, int results[], int *count)
 	results[n++] = lu_device_irqs_restore(fd, LU_IRQ_MSIX, &eventfd, 1);
 	results[n++] = lu_ioas_alloc(fd, &id);
 	results[n++] = lu_ioas_map_file(fd, 1, fd, 0, 4096, 0, LU_MAP_READ);
+	results[n++] = lu_ioas_areas(fd, 1, 0, &area, &room);
 	results[n++] = lu_hwpt_alloc(fd, 1, 1, &id);
 	results[n++] = lu_hwpt_mark(fd, 1, 1);
 	results[n++] = lu_hwpt_unmark(fd, 1, 1);

@@ -7,6 +7,7 @@
 #include <libliveupdate.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <linux/iommufd.h>
 #include <linux/iommufd_liveupdate.h>
 
@@ -153,6 +154,49 @@ static int cmd_hwpt_find_raw(const struct arg *a)
 	return sys(ioctl(a[0].o->fd, IOMMU_HWPT_LIVEUPDATE_FIND, &raw));
 }
 
+/* What is mapped in an IOAS, from an address on; so many at most. */
+static int cmd_ioas_areas(const struct arg *a)
+{
+	struct lu_area areas[16];
+	uint32_t count = a[3].n;
+	int ret;
+
+	if (count > ARRAY_SIZE(areas))
+		return -EINVAL;
+	ret = lu_ioas_areas(a[0].o->fd, a[1].o->id, a[2].n, areas, &count);
+	if (ret)
+		return ret;
+	for (uint32_t i = 0; i < count && i < a[3].n; i++)
+		say("%#llx %#llx %#llx %u %u %llu %llu",
+		    (unsigned long long)areas[i].iova,
+		    (unsigned long long)areas[i].length,
+		    (unsigned long long)areas[i].offset, areas[i].kind,
+		    areas[i].flags, (unsigned long long)areas[i].device,
+		    (unsigned long long)areas[i].inode);
+	result("%u", count);
+	return 0;
+}
+
+/* The device and the inode of a file */
+static int cmd_inode(const struct arg *a)
+{
+	struct stat st;
+
+	if (fstat(a[0].o->fd, &st))
+		return -errno;
+	result("%llu %llu", (unsigned long long)st.st_dev,
+	       (unsigned long long)st.st_ino);
+	return 0;
+}
+
+/* What is mapped by its file is charged to this process. */
+static int cmd_change_process(const struct arg *a)
+{
+	struct iommu_ioas_change_process call = { .size = sizeof(call) };
+
+	return sys(ioctl(a[0].o->fd, IOMMU_IOAS_CHANGE_PROCESS, &call));
+}
+
 const struct command iommufd_commands[] = {
 	{ "iommufd", "N", cmd_iommufd, "NEW" },
 	{ "ioas", "oN", cmd_ioas, "IOMMUFD NEW" },
@@ -160,6 +204,9 @@ const struct command iommufd_commands[] = {
 	  "IOMMUFD IOAS MEMFD OFFSET LENGTH IOVA" },
 	{ "ioas_map_anon", "ooNnn", cmd_ioas_map_anon,
 	  "IOMMUFD IOAS NEW LENGTH IOVA" },
+	{ "ioas_areas", "oonn", cmd_ioas_areas, "IOMMUFD IOAS IOVA COUNT" },
+	{ "change_process", "o", cmd_change_process, "IOMMUFD" },
+	{ "inode", "o", cmd_inode, "FILE" },
 	{ "ioas_unmap", "oonn", cmd_ioas_unmap, "IOMMUFD IOAS IOVA LENGTH" },
 	{ "hwpt_alloc", "oooN", cmd_hwpt_alloc, "IOMMUFD DEVICE IOAS NEW" },
 	{ "hwpt_alloc_raw", "oooNn", cmd_hwpt_alloc_raw,

@@ -12,6 +12,8 @@
  * Outgoing kernel::
  *
  *   IOMMU_HWPT_LIVEUPDATE_MARK            iommufd_liveupdate_mark()
+ *   IOMMU_IOAS_LIVEUPDATE_AREAS           iommufd_liveupdate_areas()
+ *     what is mapped where, for who preserves what another program has mapped
  *   preserve() of the iommufd's file      iommufd_liveupdate_preserve()
  *     for each marked HWPT
  *       nothing is mapped or unmapped from here on: -EBUSY
@@ -61,12 +63,15 @@
 
 #include <linux/anon_inodes.h>
 #include <linux/cleanup.h>
+#include <linux/dma-buf.h>
 #include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/io.h>
 #include <linux/iommu_liveupdate.h>
 #include <linux/iommufd.h>
 #include <linux/iommufd_liveupdate.h>
 #include <linux/iopoll.h>
+#include <linux/kdev_t.h>
 #include <linux/kexec_handover.h>
 #include <linux/kho/check/iommufd.h>
 #include <linux/kho/memory.h>
@@ -76,7 +81,9 @@
 #include <linux/pagemap.h>
 #include <linux/pci.h>
 #include <linux/pci_liveupdate.h>
+#include <linux/rwsem.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 
 #include "io_pagetable.h"
 #include "iommufd_private.h"
@@ -257,6 +264,95 @@ int iommufd_liveupdate_mark(struct iommufd_ucmd *ucmd)
 	iommufd_put_object(ictx, obj);
 
 	return ret;
+}
+
+/* --- areas -------------------------------------------------------------------- */
+
+static void iommufd_liveupdate_tell_area(struct iopt_area *area,
+					 struct iommu_ioas_liveupdate_area *info)
+{
+	struct iopt_pages *pages = area->pages;
+	struct file *file = NULL;
+
+	*info = (struct iommu_ioas_liveupdate_area) {
+		.iova = iopt_area_iova(area),
+		.length = iopt_area_length(area),
+		.kind = IOMMU_IOAS_LIVEUPDATE_USER,
+	};
+	if (area->iommu_prot & IOMMU_READ)
+		info->flags |= IOMMU_IOAS_MAP_READABLE;
+	if (area->iommu_prot & IOMMU_WRITE)
+		info->flags |= IOMMU_IOAS_MAP_WRITEABLE;
+
+	if (iopt_is_dmabuf(pages)) {
+		info->kind = IOMMU_IOAS_LIVEUPDATE_DMABUF;
+		info->offset = pages->dmabuf.start;
+		file = pages->dmabuf.attach->dmabuf->file;
+	} else if (pages->type == IOPT_ADDRESS_FILE) {
+		info->kind = IOMMU_IOAS_LIVEUPDATE_FILE;
+		info->offset = pages->start;
+		file = pages->file;
+	}
+	if (!file)
+		return;
+
+	info->offset += iopt_area_start_byte(area, info->iova);
+	info->inode = file_inode(file)->i_ino;
+	info->device = new_encode_dev(file_inode(file)->i_sb->s_dev);
+}
+
+static int iommufd_liveupdate_tell_areas(struct io_pagetable *iopt,
+					 struct iommu_ioas_liveupdate_areas *cmd)
+{
+	struct iommu_ioas_liveupdate_area __user *to = u64_to_user_ptr(cmd->areas);
+	u32 room = cmd->count;
+	struct iopt_area *area;
+
+	guard(rwsem_read)(&iopt->iova_rwsem);
+
+	cmd->count = 0;
+	for (area = iopt_area_iter_first(iopt, cmd->start, ULONG_MAX); area;
+	     area = iopt_area_iter_next(area, cmd->start, ULONG_MAX)) {
+		struct iommu_ioas_liveupdate_area info;
+
+		/* It is being mapped or unmapped, and is not there */
+		if (!area->pages)
+			continue;
+		if (cmd->count < room) {
+			iommufd_liveupdate_tell_area(area, &info);
+			if (copy_to_user(&to[cmd->count], &info, sizeof(info)))
+				return -EFAULT;
+		}
+		cmd->count++;
+	}
+
+	return 0;
+}
+
+/**
+ * iommufd_liveupdate_areas() - IOMMU_IOAS_LIVEUPDATE_AREAS
+ * @ucmd: The call.
+ *
+ * Context: Process context, may sleep. Takes the IOAS's iova_rwsem.
+ * Return: 0 or a negative errno, see &struct iommu_ioas_liveupdate_areas.
+ */
+int iommufd_liveupdate_areas(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_ioas_liveupdate_areas *cmd = ucmd->cmd;
+	struct iommufd_ioas *ioas;
+	int ret;
+
+	if (cmd->flags)
+		return -EOPNOTSUPP;
+
+	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
+	if (IS_ERR(ioas))
+		return PTR_ERR(ioas);
+
+	ret = iommufd_liveupdate_tell_areas(&ioas->iopt, cmd);
+	iommufd_put_object(ucmd->ictx, &ioas->obj);
+
+	return ret ? ret : iommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }
 
 /* --- outgoing ----------------------------------------------------------------- */

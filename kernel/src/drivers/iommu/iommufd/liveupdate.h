@@ -15,6 +15,13 @@ struct iommufd_object;
 struct iommufd_ucmd;
 struct iopt_pages;
 
+/* Room for the largest is what iommufd reads a command into */
+union iommufd_liveupdate_cmd {
+	struct iommu_hwpt_liveupdate_find find;
+	struct iommu_hwpt_liveupdate_mark mark;
+	struct iommu_ioas_liveupdate_areas areas;
+};
+
 #ifdef CONFIG_IOMMUFD_LIVEUPDATE
 
 struct file *iommufd_liveupdate_open(void);
@@ -23,6 +30,7 @@ void iommufd_liveupdate_init(void);
 void iommufd_liveupdate_exit(void);
 int iommufd_liveupdate_mark(struct iommufd_ucmd *ucmd);
 int iommufd_liveupdate_find(struct iommufd_ucmd *ucmd);
+int iommufd_liveupdate_areas(struct iommufd_ucmd *ucmd);
 int iommufd_liveupdate_claim(struct iommufd_ctx *ictx, struct device *dev);
 bool iommufd_liveupdate_busy(struct iommufd_ctx *ictx, u32 id);
 bool iommufd_liveupdate_put(struct iommufd_ctx *ictx,

@@ -19,6 +19,7 @@
 enum {
 	IOMMUFD_CMD_HWPT_LIVEUPDATE_MARK = 0xc0,
 	IOMMUFD_CMD_HWPT_LIVEUPDATE_FIND = 0xc1,
+	IOMMUFD_CMD_IOAS_LIVEUPDATE_AREAS = 0xc2,
 };
 
 /**
@@ -86,5 +87,71 @@ struct iommu_hwpt_liveupdate_find {
 
 #define IOMMU_HWPT_LIVEUPDATE_FIND \
 	_IO(IOMMUFD_TYPE, IOMMUFD_CMD_HWPT_LIVEUPDATE_FIND)
+
+/**
+ * enum iommu_ioas_liveupdate_kind - What an area of an IOAS is made of
+ * @IOMMU_IOAS_LIVEUPDATE_USER: Memory of a process, by its address there; it
+ *                              cannot go along
+ * @IOMMU_IOAS_LIVEUPDATE_FILE: A file (IOMMU_IOAS_MAP_FILE)
+ * @IOMMU_IOAS_LIVEUPDATE_DMABUF: A dma-buf, such as one of a BAR
+ */
+enum iommu_ioas_liveupdate_kind {
+	IOMMU_IOAS_LIVEUPDATE_USER = 0,
+	IOMMU_IOAS_LIVEUPDATE_FILE = 1,
+	IOMMU_IOAS_LIVEUPDATE_DMABUF = 2,
+};
+
+/**
+ * struct iommu_ioas_liveupdate_area - An area of an IOAS, as it was mapped
+ * @iova:   Where it begins
+ * @length: How many bytes it has
+ * @offset: Where it begins in its file or dma-buf, in bytes; for memory of a
+ *          process 0
+ * @inode:  Number of the inode of its file or dma-buf, as fstat(2) gives it; 0 for
+ *          memory of a process
+ * @device: Number of the device that the inode is on, likewise
+ * @kind:   One of enum iommu_ioas_liveupdate_kind
+ * @flags:  IOMMU_IOAS_MAP_READABLE, IOMMU_IOAS_MAP_WRITEABLE
+ */
+struct iommu_ioas_liveupdate_area {
+	__aligned_u64 iova;
+	__aligned_u64 length;
+	__aligned_u64 offset;
+	__aligned_u64 inode;
+	__aligned_u64 device;
+	__u32 kind;
+	__u32 flags;
+};
+
+/**
+ * struct iommu_ioas_liveupdate_areas - ioctl(IOMMU_IOAS_LIVEUPDATE_AREAS)
+ * @size:    sizeof(struct iommu_ioas_liveupdate_areas)
+ * @flags:   Must be 0
+ * @ioas_id: ID of an IOAS of this iommufd
+ * @count:   In: how many areas there is room for. Out: how many areas the IOAS has
+ *           that end at @start or after it
+ * @start:   The first IOVA to look at
+ * @areas:   Address of an array of struct iommu_ioas_liveupdate_area, which gets
+ *           the first of them in their order, as many as there is room for
+ *
+ * Who preserves an iommufd for another program, such as a virtual machine monitor
+ * that does not know of live updates, needs to know which memory is mapped where:
+ * to preserve it, and to map it again in the next kernel. Areas that were mapped by
+ * one call can have been split since.
+ *
+ * Return: 0, or -1 with errno EOPNOTSUPP: unknown flags; ENOENT: no such IOAS;
+ * EFAULT: @areas.
+ */
+struct iommu_ioas_liveupdate_areas {
+	__u32 size;
+	__u32 flags;
+	__u32 ioas_id;
+	__u32 count;
+	__aligned_u64 start;
+	__aligned_u64 areas;
+};
+
+#define IOMMU_IOAS_LIVEUPDATE_AREAS \
+	_IO(IOMMUFD_TYPE, IOMMUFD_CMD_IOAS_LIVEUPDATE_AREAS)
 
 #endif /* _UAPI_LINUX_IOMMUFD_LIVEUPDATE_H */
