@@ -9,11 +9,13 @@ from lab import Edu, GuestError, Igb, Nvme, Port, pci
 from lab.handover import VFIO, Handover
 from lab.running import SEED, Running, RunningSet
 from lab.witness import Witness
-from update import PAIR, Owner, panic, see_jump_refused, see_no_faults, see_undisturbed
+from update import (PAIR, Owner, panic, see_good_update, see_jump_refused, see_no_faults,
+                    see_undisturbed)
 
 # The vector of a drive's I/O queue; with MSI-X 0 is that of its admin queue.
 VECTORS = {"MSIX": 1, "INTX": 0}
 BLOCKS = 128
+THOROUGH = pytest.mark.thorough
 # edu: a register that raises its interrupt, and one that takes that back (docs/specs/edu.rst)
 EDU_RAISE, EDU_ACK = 0x60, 0x64
 # How many reads a second show that one comes after the other, and that the jump takes longer.
@@ -141,7 +143,7 @@ def see_good_end(m, owner, until="retrieved"):
     see_end(owner)
 
 
-@pytest.mark.parametrize("when", (BEFORE, BETWEEN))
+@pytest.mark.parametrize("when", (pytest.param(BEFORE, marks=THOROUGH), BETWEEN))
 def test_restored(start, when):
     """Interrupts that nobody saw are covered by the signal that comes with arming them."""
     m, owner = sleeper(start)
@@ -151,6 +153,7 @@ def test_restored(start, when):
     see_good_end(m, owner)
 
 
+@pytest.mark.thorough
 def test_set(start):
     """A set arms them as soon as its device is bound."""
     m, owner = sleeper(start)
@@ -187,12 +190,27 @@ def see_masked_only(m, owner):
         assert not writes    # VFIO masks INTx whenever it is raised, and here it was
 
 
-KINDS = ("MSIX", "INTX")
-
-
 @pytest.mark.core("debug", "distro")
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("when", (BEFORE, BETWEEN))
+def test_update(start):
+    """A drive and a network controller whose program sleeps until they raise interrupts."""
+    m = start(topology=PAIR)
+    owner = Running(m, interrupts=True)
+    owner.open("nvme0", "igb0")
+    owner.start()
+    owner.preserve()
+    m.kexec()
+    owner.retrieve()
+    for device in owner.devices.values():
+        assert len(device.witness.findings("freeze", "retrieved").masks) == 1
+    owner.arm()
+    owner.handover()
+    owner.finish()
+    see_good_update(owner)
+
+
+@pytest.mark.parametrize(("when", "kind"), [
+    (BEFORE, "MSIX"), (BETWEEN, "INTX"), pytest.param(BETWEEN, "MSIX", marks=THOROUGH),
+    pytest.param(BEFORE, "INTX", marks=THOROUGH)])
 def test_carried(start, when, kind):
     """Interrupts that are on go along, and the kernel signals them when they are armed."""
     m, owner = sleeper(start, kind)
@@ -242,8 +260,7 @@ def test_carry_in_idle_mode(start):
     owner.finish()
 
 
-@pytest.mark.core("debug")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ("MSIX", pytest.param("INTX", marks=THOROUGH)))
 def test_refused_after_freeze(start, kind):
     """Interrupts come back when a device that is frozen later refuses the jump."""
     m, owner = sleeper(start, kind)
@@ -296,6 +313,7 @@ def test_quiet_and_refused(start, kind):
                 owner("vfio_intx_unmask", "Dedu0")
 
 
+@pytest.mark.thorough
 def test_carried_again(start):
     """Interrupts that nobody armed go along again; each is signalled when it is armed at last."""
     m, owner = sleeper(start)
@@ -317,6 +335,7 @@ def test_carried_again(start):
     see_end(owner)
 
 
+@pytest.mark.thorough
 def test_not_armed(start):
     """A device whose interrupts came and were never armed is as any other when it is closed."""
     m, owner = sleeper(start)
@@ -341,6 +360,7 @@ def test_not_armed(start):
     m.sh("dd if=/dev/nvme0n1 of=/dev/null bs=4k count=16 iflag=direct")
 
 
+@pytest.mark.thorough
 def test_nobody_took_it(start):
     """A device with MSI-X on that nobody takes over is stopped, and MSI-X is off."""
     m, owner = sleeper(start)
@@ -359,7 +379,7 @@ def test_nobody_took_it(start):
                        for offset, value in writes[:off[0]])
 
 
-@pytest.mark.parametrize("carry", (0, 1))
+@pytest.mark.parametrize("carry", (pytest.param(0, marks=THOROUGH), 1))
 def test_orphaned(start, carry):
     """Whoever takes over a drive whose user ended with interrupts on loses none.
 
@@ -395,7 +415,7 @@ def frames(m, owner, first, count=FRAMES):
     assert owner.worker.wait().values == [str(count), str(first + count - 1)]
 
 
-@pytest.mark.parametrize("carry", (False, True))
+@pytest.mark.parametrize("carry", (pytest.param(False, marks=THOROUGH), True))
 def test_frames(start, carry):
     """A process that sleeps until frames come gets those, too, that came while nobody was there."""
     m = start(topology=PAIR)
@@ -439,8 +459,7 @@ def irq_line(m, bdf):
     return int(m.sh(f"cat /sys/bus/pci/devices/{bdf}/irq"))
 
 
-@pytest.mark.core("debug")
-@pytest.mark.parametrize("kind", ("INTX", "MSI"))
+@pytest.mark.parametrize("kind", ("INTX", pytest.param("MSI", marks=THOROUGH)))
 def test_shared_line(start, kind):
     """A device that raises INTx all the time is not heard in the next kernel before it is armed.
 
@@ -486,7 +505,8 @@ def test_shared_line(start, kind):
     owner("bar_write", "Dedu0", 0, EDU_ACK, 4, 1)
 
 
-@pytest.mark.parametrize(("field", "value"), [("irq_kind", 4), ("irq_count", 100)])
+@pytest.mark.parametrize(("field", "value"), [
+    pytest.param("irq_kind", 4, marks=THOROUGH), ("irq_count", 100)])
 def test_broken(start, field, value):
     """A device with interrupts that it cannot have is not given to anybody."""
     m = start(topology=PAIR)
@@ -508,7 +528,8 @@ def test_broken(start, field, value):
     assert owner.fails("retrieve", "S", token, "D") == "EINVAL"
 
 
-@pytest.mark.parametrize("value", (0, 1 << 20, "root"))
+@pytest.mark.parametrize("value", (pytest.param(0, marks=THOROUGH),
+                                   pytest.param(1 << 20, marks=THOROUGH), "root"))
 def test_broken_table(start, value):
     """A table of interrupts that is not the one that the unit uses stops the next kernel."""
     m, owner = sleeper(start)
@@ -525,7 +546,7 @@ def test_broken_table(start, value):
         m.kexec(look=spoil)
 
 
-@pytest.mark.parametrize("words", ("intremap=off", "nointremap"))
+@pytest.mark.parametrize("words", ("intremap=off", pytest.param("nointremap", marks=THOROUGH)))
 def test_no_remapping_there(start, words):
     """A kernel that does not remap interrupts stops rather than let devices raise them."""
     m, owner = sleeper(start)
@@ -554,7 +575,7 @@ def test_no_remapping_here(start, unsafe):
     see_good_end(m, owner)
 
 
-@pytest.mark.parametrize("when", (BEFORE, BETWEEN))
+@pytest.mark.parametrize("when", (BEFORE, pytest.param(BETWEEN, marks=THOROUGH)))
 def test_without_the_signal(start, when):
     """Who only arms them sleeps for ever: the lab shows what is lost."""
     m, owner = sleeper(start)
@@ -584,7 +605,6 @@ def messages(events):
             if int(_ADDRESS.match(event.text)[1], 16) & REMAPPABLE]
 
 
-@pytest.mark.core("debug")
 @pytest.mark.parametrize("options", ({}, {"scalable": True}), ids=("legacy", "scalable"))
 def test_hostile_messages(start, options):
     """A device that writes interrupt messages all the time raises none between the kernels.
