@@ -106,7 +106,6 @@ def finish(owner):
     owner("close", "S")
 
 
-@pytest.mark.core("distro")
 @BOTH
 def test_comes_back(start, page, count, words):
     """A memfd comes back with all that it was; the next kernel has no pool."""
@@ -156,7 +155,6 @@ def test_pool(start, words):
     assert Pool.of(m, page) == Pool(total=2 * count, free=2 * count)
 
 
-@pytest.mark.core("debug")
 @WORDS
 def test_again_and_again(start, words):
     """After each of some updates there is as much of everything."""
@@ -390,7 +388,6 @@ def test_running(start, page, count, words):
     assert Pool.of(m, page) == Pool(total=count, surplus=count)
 
 
-@pytest.mark.core("debug")
 def test_running_again(start):
     """Update after update, under work that never ends."""
     page, _ = SMALL

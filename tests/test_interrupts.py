@@ -190,7 +190,7 @@ def see_masked_only(m, owner):
         assert not writes    # VFIO masks INTx whenever it is raised, and here it was
 
 
-@pytest.mark.core("debug", "distro")
+@pytest.mark.core("distro")
 def test_update(start):
     """A drive and a network controller whose program sleeps until they raise interrupts."""
     m = start(topology=PAIR)
@@ -209,7 +209,8 @@ def test_update(start):
 
 
 @pytest.mark.parametrize(("when", "kind"), [
-    (BEFORE, "MSIX"), (BETWEEN, "INTX"), pytest.param(BETWEEN, "MSIX", marks=THOROUGH),
+    (BETWEEN, "INTX"), pytest.param(BEFORE, "MSIX", marks=THOROUGH),
+    pytest.param(BETWEEN, "MSIX", marks=THOROUGH),
     pytest.param(BEFORE, "INTX", marks=THOROUGH)])
 def test_carried(start, when, kind):
     """Interrupts that are on go along, and the kernel signals them when they are armed."""
@@ -241,6 +242,7 @@ def test_not_carried(start):
     owner.sleep(10)
 
 
+@pytest.mark.thorough
 def test_carry_in_idle_mode(start):
     """A device that is reset has no interrupts that go along."""
     m = start(topology=PAIR)
@@ -286,7 +288,7 @@ def test_refused_after_freeze(start, kind):
     see_end(owner)
 
 
-@pytest.mark.parametrize("kind", ("INTX", "MSI"))
+@pytest.mark.parametrize("kind", ("INTX", pytest.param("MSI", marks=THOROUGH)))
 def test_quiet_and_refused(start, kind):
     """A device that raised nothing at the freeze raises its interrupts when the jump is refused."""
     m = start(topology=(Port(Edu("edu0")), Port(Igb("igb0"))))
@@ -556,6 +558,7 @@ def test_no_remapping_there(start, words):
         m.kexec(append=words)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("unsafe", (False, True))
 def test_no_remapping_here(start, unsafe):
     """Without remapping VFIO gives a device to nobody, unless the administrator allows that."""

@@ -11,10 +11,12 @@ from update import (at_work, fill_spots, memory, press, see_good_update, see_mem
 
 PAGE, MIB, GIB = 1 << 12, 1 << 20, 1 << 30
 # One piece a page: what a long life makes of memory, at worst
-PIECES = (64 << 20, SINGLE), (24 << 20, Kind("pieces of three pages", pieces=3))
+PIECES = (pytest.param(64 << 20, SINGLE, id="single"),
+          pytest.param(24 << 20, Kind("pieces of three pages", pieces=3), id="three",
+                       marks=pytest.mark.thorough))
 
 
-@pytest.mark.parametrize("size, kind", PIECES, ids=("single", "three"))
+@pytest.mark.parametrize("size, kind", PIECES)
 def test_pieces(start, kernels, size, kind):
     """Memory in pieces goes through updates: its content stays, and so does all other memory."""
     # Of the memory above 4 GiB distro initializes struct pages late.
@@ -107,6 +109,7 @@ def with_transparent(m):
     return m
 
 
+@pytest.mark.thorough
 @pytest.mark.only("distro")
 def test_transparent(start):
     """Transparent huge pages stay what they are, and can be split after that."""
