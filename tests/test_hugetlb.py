@@ -23,7 +23,8 @@ HVO = "hugetlb_free_vmemmap=on"
 WORDS = pytest.mark.parametrize("words", [
     pytest.param(HVO, id="hvo"), pytest.param("", id="all", marks=pytest.mark.thorough)])
 BOTH = pytest.mark.parametrize(("page", "count", "words"), [
-    pytest.param(*SMALL, "", id="2m-all"), pytest.param(*LARGE, HVO, id="1g-hvo"),
+    pytest.param(*SMALL, "", id="2m-all"),
+    pytest.param(*LARGE, HVO, id="1g-hvo", marks=pytest.mark.thorough),
     pytest.param(*SMALL, HVO, id="2m-hvo", marks=pytest.mark.thorough),
     pytest.param(*LARGE, "", id="1g-all", marks=pytest.mark.thorough)])
 SHRINK, GROW, WRITE, EXEC = 2, 4, 8, 32
@@ -232,7 +233,6 @@ def test_holes(start):
     assert Pool.of(m, page) == Pool()
 
 
-@pytest.mark.core("debug")
 def test_faults(start):
     """A machine's processors fault pages in while they are preserved; no reservation is lost."""
     page, count = SMALL
@@ -282,6 +282,7 @@ def test_not_retrieved(start, page, count):
     press(m)
 
 
+@pytest.mark.thorough
 def test_no_such_page(start):
     """A kernel without pages of the size refuses, and has the memory when the session ends."""
     page, count = LARGE
@@ -388,6 +389,7 @@ def test_running(start, page, count, words):
     assert Pool.of(m, page) == Pool(total=count, surplus=count)
 
 
+@pytest.mark.thorough
 def test_running_again(start):
     """Update after update, under work that never ends."""
     page, _ = SMALL
@@ -412,6 +414,7 @@ def test_running_again(start):
     see_nothing_lost(owner.settle())
 
 
+@pytest.mark.thorough
 def test_not_finished(start):
     """Pages of a device that nobody retrieved are not given to anybody."""
     page, _ = SMALL

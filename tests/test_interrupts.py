@@ -381,7 +381,8 @@ def test_nobody_took_it(start):
                        for offset, value in writes[:off[0]])
 
 
-@pytest.mark.parametrize("carry", (pytest.param(0, marks=THOROUGH), 1))
+@pytest.mark.thorough
+@pytest.mark.parametrize("carry", (0, 1))
 def test_orphaned(start, carry):
     """Whoever takes over a drive whose user ended with interrupts on loses none.
 

@@ -442,6 +442,7 @@ def test_device_of_firmware(start, update):
         see_good_update(owner)
 
 
+@pytest.mark.thorough
 def test_readers_disturb_nobody(start):
     """Who reads all that sysfs says of devices, over and over, makes no reset and no jump fail."""
     m = start(topology=(*PAIR, Port(Nvme("nvme1"))))
