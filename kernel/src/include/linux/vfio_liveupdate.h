@@ -59,7 +59,7 @@ struct vfio_pci_core_liveupdate {
 	bool held;
 	bool unmask;
 	struct vfio_pci_liveupdate_irqs *irqs;
-	struct mutex lock;
+	struct mutex lock; /* for @ser */
 	const struct vfio_pci_ser *ser;
 };
 
