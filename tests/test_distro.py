@@ -40,7 +40,7 @@ def text(m):
 
 @pytest.mark.only("distro")
 @pytest.mark.parametrize("sizes, have", (
-    pytest.param(("2G", "2G"), "0-1", id="two"),
+    pytest.param(("2G", "2G"), "0-1", id="two", marks=pytest.mark.thorough),
     pytest.param(("4G", None), "0", id="empty", marks=pytest.mark.thorough),
     pytest.param((None, "4G"), "1", id="first-empty", marks=pytest.mark.thorough)))
 def test_nodes(start, sizes, have):

@@ -579,7 +579,8 @@ def test_no_remapping_here(start, unsafe):
     see_good_end(m, owner)
 
 
-@pytest.mark.parametrize("when", (BEFORE, pytest.param(BETWEEN, marks=THOROUGH)))
+@pytest.mark.thorough
+@pytest.mark.parametrize("when", (BEFORE, BETWEEN))
 def test_without_the_signal(start, when):
     """Who only arms them sleeps for ever: the lab shows what is lost."""
     m, owner = sleeper(start)

@@ -144,6 +144,7 @@ def test_transparent(start):
 
 
 @pytest.mark.only("distro")
+@pytest.mark.thorough
 def test_transparent_running(start):
     """Devices work with transparent huge pages all through an update."""
     m, owner = at_work(start, "nvme0", "igb0",

@@ -344,6 +344,7 @@ def test_unfreeze(standard):
     owner.finish()
 
 
+@pytest.mark.thorough
 def test_being_unbound(standard):
     """A device that somebody is unbinding refuses an update, and costs no other a reset.
 

@@ -386,6 +386,7 @@ def test_abandoned_at_work(small):
     see_no_faults(owner)
 
 
+@pytest.mark.thorough
 def test_left_behind(start):
     """What came in running and was not bound does not run on in the next kernel but one."""
     m = start(topology=(Port(Nvme("nvme0")), Port(Switch("switch", Nvme("nvme1"), Igb("igb1")))))

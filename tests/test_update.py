@@ -18,7 +18,6 @@ def config_of(owner, device):
     return owner.worker.config(f"D{device}", 256)
 
 
-@pytest.mark.core("distro")
 def test_update(standard):
     """The main job: NVMe and igb, below a root port and a switch, cross with their state."""
     m = standard

@@ -174,6 +174,7 @@ def see_ordinary(m, owner, bdfs):
         owner.works(name)
 
 
+@pytest.mark.thorough
 def test_stock_idle(start):
     """Linux without this work gets devices in idle mode as after a cold boot, and all memory."""
     m, owner, bdfs = idle(start, "stock")
@@ -246,6 +247,7 @@ def test_raised_idle(start):
     see_ordinary(m, owner, bdfs)
 
 
+@pytest.mark.thorough
 def test_raised_running(start):
     """Running devices do not go to a kernel that takes another version; made to, they stop."""
     m, owner = at_work(start, *BOTH, next_kernel="raised")
