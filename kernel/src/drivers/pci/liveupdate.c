@@ -238,11 +238,16 @@ static int pci_flb_retrieve(struct liveupdate_flb_op_args *args)
 	return 0;
 }
 
-/*
- * The next driver may use other interrupts than those that it came with. INTx is what
- * the device could raise without them.
+/**
+ * pci_liveupdate_msix_off() - Turn off MSI-X that a device came with
+ * @pdev: Device that is not to use it.
+ *
+ * INTx is disabled before, which the device could raise in its place. Nothing is done
+ * to a device whose MSI-X is off, or that has none.
+ *
+ * Context: Any, as of pci_write_config_word().
  */
-static void pci_liveupdate_msix_off(struct pci_dev *pdev)
+void pci_liveupdate_msix_off(struct pci_dev *pdev)
 {
 	u16 control;
 
@@ -258,6 +263,7 @@ static void pci_liveupdate_msix_off(struct pci_dev *pdev)
 			      control & ~(PCI_MSIX_FLAGS_ENABLE |
 					  PCI_MSIX_FLAGS_MASKALL));
 }
+EXPORT_SYMBOL_GPL(pci_liveupdate_msix_off);
 
 /*
  * The live update is done with this device. One that runs and that no driver

@@ -133,6 +133,7 @@ enum pci_liveupdate_state pci_liveupdate_outgoing(struct pci_dev *pdev);
 enum pci_liveupdate_state pci_liveupdate_incoming(struct pci_dev *pdev);
 void pci_liveupdate_finish(u32 domain, u16 bdf);
 void pci_liveupdate_abandon(struct pci_dev *pdev);
+void pci_liveupdate_msix_off(struct pci_dev *pdev);
 struct pci_dev *pci_liveupdate_get_bar_owner(phys_addr_t start, size_t size);
 void pci_liveupdate_set_read_only(struct pci_dev *pdev, bool read_only);
 void pci_liveupdate_pack_state(struct pci_saved_state *state,

@@ -469,23 +469,33 @@ void intel_liveupdate_check_early(u64 phys, void __iomem *reg)
 }
 
 /*
- * Interrupt remapping came on. May it stay on while this kernel puts its own table in
- * the place of the one that is there? So it is when that one is preserved: it is too
- * early to look into the lists, and nobody else preserves one.
+ * The table by which a unit that came on remaps interrupts, if it is the empty one of a
+ * live update, else 0. It is when it is preserved: it is too early to look into the
+ * lists, and nobody else preserves one.
  */
-bool intel_liveupdate_keep_irqs(struct intel_iommu *iommu)
+static u64 handover_irq_table(struct intel_iommu *iommu)
 {
 	u64 table = readq(iommu->reg + DMAR_IRTA_REG) & VTD_PAGE_MASK;
 
 	if (!kho_was_passed() || is_kdump_kernel() ||
 	    kho_restorable_size(table) != VTD_PAGE_SIZE)
+		return 0;
+
+	return table;
+}
+
+/*
+ * Interrupt remapping came on, and this kernel has made its own table. May it stay on
+ * while that is put in the place of the one that is there?
+ */
+bool intel_liveupdate_keep_irqs(struct intel_iommu *iommu)
+{
+	iommu->liveupdate_irqs = handover_irq_table(iommu);
+	if (!iommu->liveupdate_irqs)
 		return false;
 
-	/* Remapping stays on while this kernel's table is put in its place */
-	if (iommu->ir_table)
-		__iommu_flush_cache(iommu, iommu->ir_table->base,
-				    INTR_REMAP_TABLE_ENTRIES * sizeof(struct irte));
-	iommu->liveupdate_irqs = table;
+	__iommu_flush_cache(iommu, iommu->ir_table->base,
+			    INTR_REMAP_TABLE_ENTRIES * sizeof(struct irte));
 
 	return true;
 }
@@ -500,7 +510,7 @@ void intel_liveupdate_check_irqs(struct intel_iommu *iommu)
 	    !(readl(iommu->reg + DMAR_GSTS_REG) & DMA_GSTS_IRES))
 		return;
 
-	if (iommu->liveupdate_irqs || intel_liveupdate_keep_irqs(iommu))
+	if (iommu->liveupdate_irqs || handover_irq_table(iommu))
 		panic("DMAR: live update: %s remaps interrupts of running devices of the previous kernel, and this kernel does not\n",
 		      iommu->name);
 }

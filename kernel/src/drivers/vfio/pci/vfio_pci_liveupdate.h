@@ -9,6 +9,7 @@
 #include <linux/kho/abi/pci.h>
 #include <linux/kho/abi/vfio_pci.h>
 #include <linux/pci.h>
+#include <linux/pci_liveupdate.h>
 #include <linux/slab.h>
 #include <linux/vfio_liveupdate.h>
 #include <linux/vfio_pci_core.h>
@@ -66,20 +67,11 @@ vfio_pci_liveupdate_running(struct vfio_pci_core_device *vdev)
 static inline void
 vfio_pci_liveupdate_msix_off(struct vfio_pci_core_device *vdev)
 {
-	int where = vdev->pdev->msix_cap + PCI_MSIX_FLAGS;
-	u16 control;
-
 	if (!vdev->liveupdate.irqs || !vdev->liveupdate.irqs->msix)
 		return;
 
 	vdev->liveupdate.irqs->msix = false;
-	/* That is what the device could raise then */
-	pci_intx(vdev->pdev, 0);
-	pci_read_config_word(vdev->pdev, where, &control);
-	if (control & PCI_MSIX_FLAGS_ENABLE)
-		pci_write_config_word(vdev->pdev, where,
-				      control & ~(PCI_MSIX_FLAGS_ENABLE |
-						  PCI_MSIX_FLAGS_MASKALL));
+	pci_liveupdate_msix_off(vdev->pdev);
 }
 
 /*
