@@ -55,6 +55,11 @@ def capability(config, wanted):
     return 0
 
 
+def msix_control(config):
+    """Return the offset of MSI-X's Message Control in config space (bytes)."""
+    return capability(config, CAP_MSIX) + MSIX_CONTROL
+
+
 def extended_capability(config, wanted):
     """Return the offset of an extended capability in config space; 0 when there is none."""
     offset = EXTENDED

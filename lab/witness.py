@@ -51,7 +51,7 @@ class Witness:
 
     def _masks(self, writes):
         """Return the write that masks the interrupts, of those to the device."""
-        control = pci.capability(self._configs[self.bdf], pci.CAP_MSIX) + pci.MSIX_CONTROL
+        control = pci.msix_control(self._configs[self.bdf])
         both = pci.MSIX_ENABLE | pci.MSIX_MASK
         return [event for event in writes
                 if event.offset == control and event.value & both == both][:1]

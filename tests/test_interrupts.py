@@ -7,13 +7,13 @@ import pytest
 
 from lab import Edu, GuestError, Igb, Nvme, Port, pci
 from lab.handover import VFIO, Handover
-from lab.running import SEED, Running, RunningSet
+from lab.running import SEED, VECTOR, Running, RunningSet
 from lab.witness import Witness
-from update import (PAIR, Owner, panic, see_good_update, see_jump_refused, see_no_faults,
-                    see_undisturbed)
+from update import (PAIR, Owner, no_reset, panic, see_interrupts_go_along, see_jump_refused,
+                    see_no_faults, see_undisturbed)
 
 # The vector of a drive's I/O queue; with MSI-X 0 is that of its admin queue.
-VECTORS = {"MSIX": 1, "INTX": 0}
+VECTORS = {"MSIX": VECTOR, "INTX": 0}
 BLOCKS = 128
 THOROUGH = pytest.mark.thorough
 # edu: a register that raises its interrupt, and one that takes that back (docs/specs/edu.rst)
@@ -180,7 +180,7 @@ def carried(m, owner, when):
 def see_masked_only(m, owner):
     """See that the drive's interrupts were masked, and that nothing else was written to it."""
     (device,) = owner.devices.values()
-    control = pci.capability(m.config(device.bdf), pci.CAP_MSIX) + pci.MSIX_CONTROL
+    control = pci.msix_control(m.config(device.bdf))
     writes = [(event.offset, event.value)
               for event in m.trace("pci_cfg_write", device.bdf, "freeze", "retrieved")]
     if owner.kind == "MSIX":
@@ -199,13 +199,7 @@ def test_update(start):
     owner.start()
     owner.preserve()
     m.kexec()
-    owner.retrieve()
-    for device in owner.devices.values():
-        assert len(device.witness.findings("freeze", "retrieved").masks) == 1
-    owner.arm()
-    owner.handover()
-    owner.finish()
-    see_good_update(owner)
+    see_interrupts_go_along(owner)
 
 
 @pytest.mark.parametrize(("when", "kind"), [
@@ -271,15 +265,13 @@ def test_refused_after_freeze(start, kind):
     bdf, = other.own("igb0")
     owner.preserve()
     other.preserve("igb0")
-    method = f"/sys/bus/pci/devices/{bdf}/reset_method"
-    m.sh(f"echo >{method}")
     m.kexec_load()
-    for _ in range(3):
-        read_slowly(m, owner, BETWEEN)
-        see_jump_refused(m, "ENOTTY")
-        m.throttle("nvme0", 0)
-        owner.sleep(10)
-    m.sh(f"echo default >{method}")
+    with no_reset(m, bdf):
+        for _ in range(3):
+            read_slowly(m, owner, BETWEEN)
+            see_jump_refused(m, "ENOTTY")
+            m.throttle("nvme0", 0)
+            owner.sleep(10)
     read_slowly(m, owner, BETWEEN)
     m.kexec_go()
     owner.retrieve()
@@ -288,31 +280,47 @@ def test_refused_after_freeze(start, kind):
     see_end(owner)
 
 
-@pytest.mark.parametrize("kind", ("INTX", pytest.param("MSI", marks=THOROUGH)))
-def test_quiet_and_refused(start, kind):
-    """A device that raised nothing at the freeze raises its interrupts when the jump is refused."""
-    m = start(topology=(Port(Edu("edu0")), Port(Igb("igb0"))))
-    owner, other = Running(m), Owner(m, "other")
+def carrying_edu(m, kind):
+    """Have a process with edu0 in running mode, whose interrupt is on and goes along."""
+    owner = Running(m)
     owner.open("edu0")
     owner("cfg_write", "Dedu0", pci.COMMAND, 2, pci.COMMAND_MEMORY | pci.COMMAND_MASTER)
     owner("vfio_irq_on", "Dedu0", kind, 1)
     owner("vfio_irq_carry", "Dedu0", 1)
+    return owner
+
+
+def see_raised(owner, device):
+    """Have edu raise its interrupt; see that it comes, and once."""
+    owner("bar_write", device, 0, EDU_RAISE, 4, 1)
+    owner.machine.sh("sleep 0.2")
+    assert owner("vfio_irq_count", device).values == ["1"]
+
+
+def calm(owner, device, kind):
+    """Take back what edu has raised; INTx was masked by it."""
+    owner("bar_write", device, 0, EDU_ACK, 4, 1)
+    if kind == "INTX":
+        owner("vfio_intx_unmask", device)
+
+
+@pytest.mark.parametrize("kind", ("INTX", pytest.param("MSI", marks=THOROUGH)))
+def test_quiet_and_refused(start, kind):
+    """A device that raised nothing at the freeze raises its interrupts when the jump is refused."""
+    m = start(topology=(Port(Edu("edu0")), Port(Igb("igb0"))))
+    owner, other = carrying_edu(m, kind), Owner(m, "other")
     bdf, = other.own("igb0")
     owner.preserve(memory=False)
     other.preserve("igb0")
-    m.sh(f"echo >/sys/bus/pci/devices/{bdf}/reset_method")
     m.kexec_load()
-    for _ in range(2):
-        see_jump_refused(m, "ENOTTY")
-        # The signal of that; then one for each time that the device raises it
-        assert owner("vfio_irq_count", "Dedu0").values == ["1"]
+    with no_reset(m, bdf):
         for _ in range(2):
-            owner("bar_write", "Dedu0", 0, EDU_RAISE, 4, 1)
-            m.sh("sleep 0.1")
+            see_jump_refused(m, "ENOTTY")
+            # The signal of that; then one for each time that the device raises it
             assert owner("vfio_irq_count", "Dedu0").values == ["1"]
-            owner("bar_write", "Dedu0", 0, EDU_ACK, 4, 1)
-            if kind == "INTX":
-                owner("vfio_intx_unmask", "Dedu0")
+            for _ in range(2):
+                see_raised(owner, "Dedu0")
+                calm(owner, "Dedu0", kind)
 
 
 @pytest.mark.thorough
@@ -346,7 +354,7 @@ def test_not_armed(start):
     owner.handover()
     owner.finish()
     bdf = owner.devices["nvme0"].bdf
-    control = pci.capability(m.config(bdf), pci.CAP_MSIX) + pci.MSIX_CONTROL
+    control = pci.msix_control(m.config(bdf))
     both = pci.MSIX_ENABLE | pci.MSIX_MASK
     assert m.config(bdf)[control + 1] << 8 & both == both
     m.mark("closed")
@@ -368,7 +376,7 @@ def test_nobody_took_it(start):
     m, owner = sleeper(start)
     carried(m, owner, BEFORE)
     bdf = owner.devices["nvme0"].bdf
-    control = pci.capability(m.config(bdf), pci.CAP_MSIX) + pci.MSIX_CONTROL
+    control = pci.msix_control(m.config(bdf))
     m.mark("removed")
     m.sh(f"echo 1 >/sys/bus/pci/devices/{bdf}/remove")
     m.mark("rescan")
@@ -470,28 +478,19 @@ def test_shared_line(start, kind):
     """
     ports = [Port(Nvme(f"nvme{i}")) for i in range(3)]
     m = start(topology=(Port(Edu("edu0")), *ports, Port(Edu("edu1"))))
-    owner, other = Running(m), Owner(m, "other")
-    owner.open("edu0")
-    owner("cfg_write", "Dedu0", pci.COMMAND, 2, pci.COMMAND_MEMORY | pci.COMMAND_MASTER)
-    owner("vfio_irq_on", "Dedu0", kind, 1)
-    owner("vfio_irq_carry", "Dedu0", 1)
+    owner, other = carrying_edu(m, kind), Owner(m, "other")
     line = irq_line(m, owner.devices["edu0"].bdf)
     owner.preserve(memory=False)
-    owner("bar_write", "Dedu0", 0, EDU_RAISE, 4, 1)
-    m.sh("sleep 0.2")
-    assert owner("vfio_irq_count", "Dedu0").values == ["1"]
+    see_raised(owner, "Dedu0")
     m.kexec()
     bdf, = other.own("edu1")
     assert kind == "MSI" or irq_line(m, bdf) == line
     line = irq_line(m, bdf)
     other("vfio_irq_on", "Dedu1", "INTX", 1)
     for count in range(1, 6):
-        other("bar_write", "Dedu1", 0, EDU_RAISE, 4, 1)
-        m.sh("sleep 0.1")
-        assert other("vfio_irq_count", "Dedu1").values == ["1"]
+        see_raised(other, "Dedu1")
         assert lines(m)[line] == count
-        other("bar_write", "Dedu1", 0, EDU_ACK, 4, 1)
-        other("vfio_intx_unmask", "Dedu1")
+        calm(other, "Dedu1", "INTX")
     owner.retrieve(order=("iommufd", "devices"), bind=False)
     owner("vfio_bind", "Dedu0", "I")
     assert owner("vfio_irq_came", "Dedu0").values == [kind, "1", "0x1"]
@@ -499,13 +498,9 @@ def test_shared_line(start, kind):
     m.sh("sleep 0.2")
     # The kernel's signal, and with INTx what the device says still
     assert int(owner("vfio_irq_count", "Dedu0")) == (2 if kind == "INTX" else 1)
-    owner("bar_write", "Dedu0", 0, EDU_ACK, 4, 1)
-    if kind == "INTX":
-        owner("vfio_intx_unmask", "Dedu0")
-    owner("bar_write", "Dedu0", 0, EDU_RAISE, 4, 1)
-    m.sh("sleep 0.2")
-    assert owner("vfio_irq_count", "Dedu0").values == ["1"]
-    owner("bar_write", "Dedu0", 0, EDU_ACK, 4, 1)
+    calm(owner, "Dedu0", kind)
+    see_raised(owner, "Dedu0")
+    calm(owner, "Dedu0", kind)
 
 
 @pytest.mark.parametrize(("field", "value"), [

@@ -9,7 +9,7 @@ import pytest
 from conftest import IOVA
 from lab import GuestError, Igb, Nvme, Port, pci
 from update import (BOTH_MODES, IDLE, INCOMING, NONE, OUTGOING, REASON_DEVICE, REASON_DOMAIN, Owner,
-                    bridges, feature, state)
+                    bridges, feature, no_reset, see_jump_refused, state)
 
 FREEZE_FAILED = "Freeze failed! Interrupts are still enabled."
 
@@ -322,12 +322,9 @@ def test_unfreeze(standard):
     before = owner.worker.config("Dnvme0")
     version = int(owner("bar_peek", "Dnvme0", 0, 8, 4))
     owner.preserve("nvme0", "igb0")
-    method = f"/sys/bus/pci/devices/{second}/reset_method"
-    standard.sh(f"echo >{method}")
     standard.kexec_load()
-    with pytest.raises(GuestError) as error:
-        standard.kexec_go()
-    assert error.value.errno == "ENOTTY"
+    with no_reset(standard, second):
+        see_jump_refused(standard, "ENOTTY")
     standard.wait_console(f"{second}: Freeze failed! Could not be quiesced")
     standard.wait_console(f"{first}: live update: unfrozen")
     assert len(standard.trace("pci_nvme_pci_reset", None, "freeze")) == 1
@@ -336,7 +333,6 @@ def test_unfreeze(standard):
     assert int(owner("bar_peek", "Dnvme0", 0, 8, 4)) == version
     owner("ioas_map_file", "I", "A", "B", 0, 4096, IOVA >> 1)
     owner.works("nvme0")
-    standard.sh(f"echo default >{method}")
     standard.kexec_go()
     owner.retrieve("nvme0", "igb0")
     owner.works("nvme0")

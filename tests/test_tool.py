@@ -20,7 +20,7 @@ from lab import Disk, Igb, Port, SMALL, image, paths
 from lab.image import Kernel
 from lab.running import Running
 from test_preserve import TwoFunctions
-from update import (PAIR, Ats, Owner, bridges, see_dma, see_no_faults, see_nothing_lost,
+from update import (PAIR, Ats, Owner, bridges, no_reset, see_dma, see_no_faults, see_nothing_lost,
                     see_undisturbed, state)
 
 OK, FAILED, USAGE, NEEDS_ROOT, REFUSED = range(5)
@@ -799,13 +799,11 @@ def test_silence(start):
     assert said.code == REFUSED
     assert "Interrupts are still enabled. (preserved by " in said.err and "--silence" in said.err
     # Refused by something else: the parameter is what it was, and those that were carried are on
-    method = f"/sys/bus/pci/devices/{bdf}/reset_method"
-    m.sh(f"echo >{method}")
-    said = run(m, *words, "--silence")
+    with no_reset(m, bdf):
+        said = run(m, *words, "--silence")
     assert said.code == REFUSED and "Could not be quiesced" in said.err
     assert "--silence" not in said.err and m.sh(f"cat {SILENCE}") == "N"
     assert owner("vfio_irq_count", "Dnvme0").values == ["1", "1"]
-    m.sh(f"echo default >{method}")
     other("vfio_irq_on", "Digb0", "MSIX", 1)
     m.kexec_by(f"vfio-liveupdate {' '.join(map(str, words))} --silence")
     m.wait_console(f"{bdf}: live update: interrupts are turned off that were left on", "load")

@@ -8,8 +8,8 @@ from conftest import KERNELS, MODES
 from lab.memory import pool
 from lab.running import Running, RunningSet
 from update import (BLOCKS, LBA, PAIR, SESSION, Owner, allow_any_image, at_work, see_dma,
-                    see_good_update, see_jump_refused, see_no_faults, see_nothing_lost,
-                    see_undisturbed, state, states, take_over)
+                    see_good_update, see_interrupts_go_along, see_jump_refused, see_no_faults,
+                    see_nothing_lost, see_undisturbed, state, states, take_over)
 
 ALL = ("nvme0", "igb0", "nvme1", "igb1")
 BOTH = ("nvme0", "igb0")
@@ -38,6 +38,15 @@ def version(m):
 
 # --- Linux 7.2 and 7.3 ---
 
+def cross(m, owner, names, incoming):
+    """Put devices to work, and update to a version of Linux."""
+    owner.open(*names)
+    owner.start()
+    owner.preserve()
+    m.kexec()
+    assert version(m) == incoming
+
+
 @pytest.mark.thorough
 @pytest.mark.cut(("modules", "scalable"))
 @pytest.mark.parametrize(("outgoing", "incoming"), [("7.2", "7.3"), ("7.3", "7.2")])
@@ -46,11 +55,7 @@ def test_update(start, kernels, mode, outgoing, incoming):
     m = start(**between(kernels, outgoing), **MODES[mode])
     assert version(m) == outgoing
     owner = Running(m)
-    owner.open(*ALL)
-    owner.start()
-    owner.preserve()
-    m.kexec()
-    assert version(m) == incoming
+    cross(m, owner, ALL, incoming)
     assert states(owner) == {"incoming running"}
     assert m.driver(m.bdf("bystander")) == "nvme"
     take_over(owner)
@@ -64,18 +69,8 @@ def test_interrupts(start, kernels, outgoing, incoming):
     """A process that sleeps until its devices raise interrupts notices no update, either way."""
     m = start(**between(kernels, outgoing))
     owner = Running(m, interrupts=True)
-    owner.open("nvme0", "igb0")
-    owner.start()
-    owner.preserve()
-    m.kexec()
-    assert version(m) == incoming
-    owner.retrieve()
-    for device in owner.devices.values():
-        assert len(device.witness.findings("freeze", "retrieved").masks) == 1
-    owner.arm()
-    owner.handover()
-    owner.finish()
-    see_good_update(owner)
+    cross(m, owner, BOTH, incoming)
+    see_interrupts_go_along(owner)
 
 
 @pytest.mark.thorough
@@ -85,11 +80,7 @@ def test_huge_pages(start, kernels, outgoing, incoming):
     m = start(**between(kernels, outgoing))
     m.sh(f"echo 6 >{pool(HUGE)}/nr_hugepages")
     owner = RunningSet(m, page=HUGE)
-    owner.open("nvme0", "igb0")
-    owner.start()
-    owner.preserve()
-    m.kexec()
-    assert version(m) == incoming
+    cross(m, owner, BOTH, incoming)
     take_over(owner)
     see_good_update(owner)
 

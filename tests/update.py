@@ -207,6 +207,15 @@ def see_jump_refused(m, errno):
     assert error.value.errno == errno
 
 
+@contextlib.contextmanager
+def no_reset(m, bdf):
+    """Have a device that nothing can reset, so that in idle mode it refuses the jump: ENOTTY."""
+    method = f"/sys/bus/pci/devices/{bdf}/reset_method"
+    m.sh(f"echo >{method}")
+    yield
+    m.sh(f"echo default >{method}")
+
+
 def see_translation_on(m, since="freeze"):
     """See that translation was never off since the freeze, or another moment."""
     assert not [event for event in m.trace("vtd_dmar_enable", since=since)
@@ -325,6 +334,20 @@ def see_good_update(owner):
     see_no_faults(owner)
     see_dma(owner)
     return accounts
+
+
+def see_interrupts_go_along(owner):
+    """Take over devices whose interrupts were on at the jump, arm them, see a good update.
+
+    They were masked, by one write each; whatever is waited for from here on is an interrupt.
+    """
+    owner.retrieve()
+    for device in owner.devices.values():
+        assert len(device.witness.findings("freeze", "retrieved").masks) == 1
+    owner.arm()
+    owner.handover()
+    owner.finish()
+    see_good_update(owner)
 
 
 # --- the machine goes down, and no update takes place ---
