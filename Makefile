@@ -80,9 +80,10 @@ deb: setup
 	@BUILD=$(BUILD) packaging/deb
 	@BUILD=$(BUILD) kernel/build --deb distro
 
-# The root file system of machines that run systemd.
+# The root file systems of machines that run systemd, and virtual machines.
 rootfs: setup
 	@BUILD=$(BUILD) setup/rootfs >/dev/null
+	@BUILD=$(BUILD) setup/rootfs --vm >/dev/null
 
 demo: KERNELS := 7.2-lab-a lab-b
 demo: lab
