@@ -25,7 +25,7 @@ def _mix(x):
 
 
 def pattern(seed, place, offset):
-    """Return the 64-bit word that belongs at a place, as tests/guest/memory.c has it."""
+    """Return the 64-bit word that belongs at a place, as tests/guest/pattern.c has it."""
     return _mix(_mix(seed ^ _mix(place)) ^ offset)
 
 

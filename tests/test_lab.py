@@ -406,7 +406,7 @@ def test_kernel_that_stands_still(kernels):
 
 
 def test_frames():
-    """The pattern is the same here and in the guest (tests/guest/memory.c)."""
+    """The pattern is the same here and in the guest (tests/guest/pattern.c)."""
     assert wire.pattern(0, 0, 0) == wire._mix(wire._mix(wire._mix(0)))
     assert wire.number(wire.frame(5)) == 5
     broken = bytearray(wire.frame(5))

@@ -125,6 +125,8 @@ struct sockaddr_un worker_address(const char *name);
 
 /* memory.c */
 int memory_map(struct object *mem);
+
+/* pattern.c */
 uint64_t pattern(uint64_t seed, uint64_t place, uint64_t offset);
 
 /* vfio.c */
