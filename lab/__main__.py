@@ -13,7 +13,7 @@ from .soak import soak
 def shell(args):
     """Run a machine on this terminal."""
     machine = Machine("shell", args.kernel, args.next, scalable=args.scalable, append=args.append,
-                      memory=args.memory, modules=["vfio-pci"], system=args.system)
+                      memory=args.memory, modules=["vfio-pci"], system=args.system, vm=args.vm)
     machine.folder.mkdir(parents=True, exist_ok=True)
     try:
         return subprocess.call(machine.command(interactive=True))
@@ -78,6 +78,7 @@ def main():
     common = [options()]
     people = commands.add_parser("shell", help=shell.__doc__, parents=common)
     people.add_argument("--system", action="store_true", help="Debian with systemd")
+    people.add_argument("--vm", action="store_true", help="with QEMU and KVM in it, too")
     people.set_defaults(run=shell)
     times = commands.add_parser("boot-time", help=boot_time.__doc__, parents=common)
     times.add_argument("--updates", type=int, default=1, help="how many kexecs (1)")

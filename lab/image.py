@@ -4,7 +4,9 @@
 The initramfs holds busybox, the guest program, the library's example, units for systemd, the tool
 vfio-liveupdate with the libraries that it needs, and of every kernel that takes part its modules
 and configuration (/lib/modules/RELEASE) and its image (/images/FLAVOUR/bzImage), so that the
-incoming kernel can be given the very initramfs that the outgoing one was started with.
+incoming kernel can be given the very initramfs that the outgoing one was started with. More
+files, by their names in /lab, are for machines that need them, such as what a virtual machine in
+there is started from.
 """
 
 import contextlib
@@ -168,6 +170,15 @@ class Kernel:
         lines = (self.folder / "config").read_text().splitlines()
         return [name for option, name in drivers.items() if f"CONFIG_{option}=m" in lines]
 
+    def module_files(self, names):
+        """Return the files of some modules and of those that they need, in the order to load."""
+        files = {}
+        lines = (self.modules / "modules.dep").read_text().splitlines() if names else []
+        for path, below in (line.split(":") for line in lines):
+            if Path(path).stem.replace("-", "_") in names:
+                files.update(dict.fromkeys([*reversed(below.split()), path]))
+        return [self.modules / path for path in files]
+
 
 def run(*command, **environment):
     """Run a command that must not fail, raises ImageError if it does; returns what it said."""
@@ -199,7 +210,7 @@ def meson(source, out, *options, **environment):
 
 @functools.lru_cache(maxsize=None)
 def guest_program():
-    """Build the guest program, and the example beside it; return its path."""
+    """Build the guest program, and those beside it; return its path."""
     out = paths.BUILD / "guest"
     with building(out):
         run("make", "-s", "-C", paths.ROOT / "tests" / "guest", f"OUT={out}",
@@ -234,10 +245,20 @@ def _add_busybox(archive):
             archive.link(name, "/bin/busybox")
 
 
-def initramfs(kernels):
-    """Make the initramfs for some kernels and return its path.
+def replace(path, data):
+    """Write a file as a whole; one of that content that is already there is left as it is."""
+    if not path.exists() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_suffix(f".{os.getpid()}")
+        new.write_bytes(data)
+        new.replace(path)
+    return path
 
-    A file of that content that is already there is left as it is.
+
+def initramfs(kernels, more=None):
+    """Make the initramfs for some kernels, with more files in /lab, and return its path.
+
+    Of these the ones in bin are programs.
     """
     if not BUSYBOX.exists():
         raise ImageError("busybox is missing: install the package busybox-static")
@@ -258,11 +279,30 @@ def initramfs(kernels):
         if kernel.modules:
             archive.tree(f"lib/modules/{kernel.release}", kernel.modules)
             archive.file(f"lib/modules/{kernel.release}/config", kernel.folder / "config")
-    data = archive.data()
-    path = paths.LAB / ("initramfs-" + "+".join(k.flavour for k in kernels) + ".cpio")
-    if not path.exists() or path.read_bytes() != data:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(f".{os.getpid()}")
-        new.write_bytes(data)
-        new.replace(path)
-    return path
+    for folder in ("lab", "lab/bin") if more else ():
+        archive.folder(folder)
+    for name, source in (more or {}).items():
+        archive.file(f"lab/{name}", source, executable=name.startswith("bin/"))
+    name = "+".join([k.flavour for k in kernels] + ["more"] * bool(more))
+    return replace(paths.LAB / f"initramfs-{name}.cpio", archive.data())
+
+
+def inner_initramfs(kernel, drivers):
+    """Make the initramfs of a virtual machine in a machine, and return its path.
+
+    It has the program tests/guest/inner.c, and of the drivers, given as module names by option,
+    those that the kernel has as modules.
+    """
+    archive = Cpio()
+    for folder in ("dev", "modules", "proc", "sys"):
+        archive.folder(folder)
+    archive.device("dev/console", 5, 1)
+    archive.file("init", guest_program().with_name("inner"), executable=True)
+    for number, file in enumerate(kernel.module_files(kernel.modular(drivers))):
+        archive.file(f"modules/{number:02}-{file.name}", file)
+    return replace(paths.LAB / f"inner-{kernel.flavour}.cpio", archive.data())
+
+
+def inner_files(kernel, drivers):
+    """Return what a machine with a virtual machine in it needs, beside that one's kernel."""
+    return {"inner.cpio": inner_initramfs(kernel, drivers)}

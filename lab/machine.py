@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 from . import paths, pci, system as debian, trace
 from .gdb import Debugger
-from .image import ImageError, Kernel, initramfs
+from .image import ImageError, Kernel, initramfs, inner_files
 from .topology import STANDARD, Run, arguments
 from .wire import Wire
 
@@ -57,6 +57,13 @@ CPU = "max,la57=off"
 # there before vfio-pci and must leave preserved devices alone; and what systemd's disk needs.
 NATIVE = {"BLK_DEV_NVME": "nvme", "IGB": "igb"}
 DISK = {"VIRTIO_BLK": "virtio_blk", "EXT4_FS": "ext4"}
+# systemd-udevd would load it, too, but only seconds after all else has started.
+KVM = {"KVM_AMD": "kvm_amd"}
+SMP = 2
+# With more than one, QEMU's SVM delivers an interrupt to a virtual machine twice, in the end: the
+# vector that VMRUN has delivered stays in QEMU as an exception that is pending, until the virtual
+# machine is left. When the processor's turn is over before that, it is delivered once more.
+VM_SMP = 1
 PATIENCE = 60
 # How many times as long everything may take with a kernel for debugging, or with systemd.
 SLOWNESS = 4
@@ -264,42 +271,46 @@ class Machine:
     of QEMU's start ("start"). slow tells whether a kernel is one for debugging, or as distributions
     configure it, which takes several times as long. system is for a machine with a Debian root
     file system and systemd (lab/system.py), whose agent is a service; disk is the path of one that
-    is its own, and bare leaves it to that disk which kernel there is, as in any machine. patience
-    is how many seconds anything may take.
+    is its own, and bare leaves it to that disk which kernel there is, as in any machine. vm is for
+    one with systemd that has QEMU, KVM and what a virtual machine is started from (lab/vm.py).
+    patience is how many seconds anything may take.
     """
 
     def __init__(self, name, kernel="lab-a", next_kernel=None, *, topology=STANDARD, append="",
-                 memory=None, smp=2, scalable=False, first_stage=False, device_iotlb=False,
-                 modules=(), icount=False, system=False, disk=None, bare=False,
+                 memory=None, smp=None, scalable=False, first_stage=False, device_iotlb=False,
+                 modules=(), icount=False, system=False, disk=None, bare=False, vm=False,
                  patience=PATIENCE):
         """Describe a machine; nothing runs yet."""
         self.kernel = Kernel.named(kernel)
         self.next_kernel = Kernel.named(next_kernel or ("lab-b" if kernel == "lab-a" else kernel))
         self.folder = paths.RUNS / re.sub(r"[^\w.+-]+", "-", name).strip("-")
-        self.system = system
+        self.system = system = system or vm
+        self._vm = vm
         self._disk = disk
         self._bare = bare
         self.marks = {}
         self.wires = {}
         self._kernels = tuple(dict.fromkeys((self.kernel, self.next_kernel)))
-        unfit = [kernel.flavour for kernel in self._kernels if not kernel.has("EXT4_FS")]
-        if system and unfit:
+        needed = ["EXT4_FS"] * system + ["KVM_AMD"] * vm
+        unfit = [kernel.flavour for kernel in self._kernels for option in needed
+                 if not kernel.has(option)]
+        if unfit:
             raise ImageError(f"{unfit[0]} is built without kernel/config/system.config")
         self._topology = topology
         debug = any(kernel.has("KASAN") for kernel in self._kernels)
         whole = any(kernel.has("NUMA") for kernel in self._kernels)
         self.slow = debug or whole
-        drivers = {**NATIVE, **(DISK if system else {})}
+        drivers = {**NATIVE, **(DISK if system else {}), **(KVM if vm else {})}
         modules = (*dict.fromkeys(name for k in self._kernels for name in k.modular(drivers)),
                    *modules)
-        self._memory = memory or ("4G" if whole else "2G" if debug else "1G")
+        self._memory = memory or ("4G" if whole else "2G" if debug or vm else "1G")
         gib = -(-int(self._memory[:-1]) // (1024 if self._memory.endswith("M") else 1))
         scratch = f"kho_scratch=64M,64M,{SCRATCH_KASAN + SCRATCH_KASAN_EACH_GIB * gib}M"
         self._append = " ".join([scratch] * debug + [append]
                                 + [f"lab.modules={','.join(modules)}"] * bool(modules)
                                 + [debian.words(disk)] * system)
         self._patience = patience * (SLOWNESS if self.slow or system else 1)
-        self._smp = smp
+        self._smp = smp or (VM_SMP if vm else SMP)
         self._iommu = ",".join(["intel-iommu,intremap=on"]
                                + ["x-scalable-mode=on"] * (scalable or first_stage)
                                + ["x-flts=on"] * first_stage
@@ -403,10 +414,12 @@ class Machine:
             *arguments(self._topology, Run(self.folder, self._wire)),
         ]
         if not self._bare:
-            command += ["-kernel", str(self.kernel.image), "-initrd", str(initramfs(self._kernels)),
+            more = inner_files(self.kernel, NATIVE) if self._vm else None
+            command += ["-kernel", str(self.kernel.image),
+                        "-initrd", str(initramfs(self._kernels, more)),
                         "-append", self.command_line(SHELL if interactive else "")]
         if self.system:
-            command += debian.arguments(self._disk, self._bare)
+            command += debian.arguments(self._disk, self._bare, self._vm)
         if self._icount:
             command += ["-icount", "shift=1,sleep=off"]
         if interactive:

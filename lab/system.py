@@ -13,7 +13,10 @@ PLAIN = "TERM=dumb"
 
 @functools.lru_cache(maxsize=None)
 def image(*options):
-    """Make the file system's image if need be, or the disk's ("--disk"), and return its path."""
+    """Make the file system's image if need be, and return its path.
+
+    With "--disk" it is the disk's, with "--vm" that of the file system with QEMU.
+    """
     made = subprocess.run([paths.ROOT / "setup" / "rootfs", *options], stdout=subprocess.PIPE,
                           text=True, check=False)
     if made.returncode:
@@ -32,11 +35,12 @@ def words(disk):
     return f"lab.root=/dev/vda{1 if disk else ''} {PLAIN}"
 
 
-def arguments(disk, boot=False):
+def arguments(disk, boot=False, vm=False):
     """Return QEMU's arguments for a machine's own disk, or for the lab's, on which nothing stays.
 
-    boot: firmware takes the kernel from it.
+    boot: firmware takes the kernel from it. vm: it is the one with QEMU.
     """
-    where = f"file={disk},cache=unsafe" if disk else f"file={image()},snapshot=on"
+    lab = ["--vm"] if vm else []
+    where = f"file={disk},cache=unsafe" if disk else f"file={image(*lab)},snapshot=on"
     return ["-drive", f"if=none,id=system,{where},format=raw",
             "-device", "virtio-blk-pci,drive=system,disable-legacy=on" + ",bootindex=0" * boot]
