@@ -4,6 +4,8 @@
 from .image import ImageError, Kernel
 from .machine import GuestError, Machine, MachineError, Reply, Worker
 from .topology import SMALL, STANDARD, Disk, Edu, Igb, Nvme, Port, Switch
+from .vm import InnerVm, stamped
 
-__all__ = ["Disk", "Edu", "GuestError", "Igb", "ImageError", "Kernel", "Machine", "MachineError",
-           "Nvme", "Port", "Reply", "SMALL", "STANDARD", "Switch", "Worker"]
+__all__ = ["Disk", "Edu", "GuestError", "Igb", "ImageError", "InnerVm", "Kernel", "Machine",
+           "MachineError", "Nvme", "Port", "Reply", "SMALL", "STANDARD", "Switch", "Worker",
+           "stamped"]
