@@ -747,10 +747,31 @@ int lu_set_add_bar(struct lu_set *set, const char *ioas, const char *device,
 		   uint64_t iova, uint32_t flags);
 
 /**
- * lu_set_preserve() - preserve all of a set, or nothing
+ * lu_set_preserve_memory() - preserve a set's memory, ahead of all else
  * @set: local set
  * @luo: from lu_open()
  * @session: name of the session to make
+ *
+ * To look at each page of memory takes longest, and nothing has to stand still for
+ * it: the devices and whoever uses the memory go on, and what is mapped can change.
+ * The set stays local, so that members can be added to it. Called again it preserves
+ * memory that was added since; lu_set_preserve() does the rest, and
+ * lu_set_unpreserve() undoes it. On an error nothing is preserved, and
+ * lu_set_failed() tells which member it was.
+ *
+ * Context: one thread at a time for a set. Takes as long as it takes to look at
+ * each page of the memory.
+ * Return: 0, or a negative errno: -EBUSY: the set is not local; -EINVAL: it has no
+ * members, an HWPT without a device, or a mapping beyond the end of its memory; and
+ * those of lu_session_create() and lu_session_preserve().
+ */
+int lu_set_preserve_memory(struct lu_set *set, int luo, const char *session);
+
+/**
+ * lu_set_preserve() - preserve all of a set, or nothing
+ * @set: local set
+ * @luo: from lu_open(); not used after lu_set_preserve_memory()
+ * @session: name of the session to make; likewise
  *
  * Marks the HWPTs, makes the session, and puts into it the manifest, the memory,
  * the iommufds and the devices, in this order. On an error all this is undone, and
@@ -771,7 +792,7 @@ int lu_set_preserve(struct lu_set *set, int luo, const char *session);
 
 /**
  * lu_set_unpreserve() - let a preserved set be local again
- * @set: preserved set
+ * @set: preserved set, or a local one after lu_set_preserve_memory()
  *
  * Closes the session and takes the marks of the HWPTs away.
  *

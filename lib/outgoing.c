@@ -138,42 +138,81 @@ static int check_mode(const struct lu_set *set, uint32_t i)
 static int preserve_file(struct lu_set *set, uint32_t i)
 {
 	const struct lu_record *rec = &set->recs[i];
+	struct lu_item *item = &set->items[i];
 	int ret;
 
-	if (!rec->token)
+	if (!rec->token || item->preserved)
 		return 0;
-	ret = lu_session_preserve(set->session, set->items[i].fd, rec->token);
+	ret = lu_session_preserve(set->session, item->fd, rec->token);
 	if (!ret && rec->kind == LU_DEVICE)
 		ret = check_mode(set, i);
+	item->preserved = !ret;
 	return ret;
 }
 
-int lu_set_preserve(struct lu_set *set, int luo, const char *session)
+/* Nothing is preserved any more, unless somebody else has the session. */
+static void close_session(struct lu_set *set)
 {
-	int ret = lu_set_begin(set, LU_LOCAL, -EBUSY);
+	lu_set_close_session(set);
+	for (uint32_t i = 0; i < set->count; i++)
+		set->items[i].preserved = false;
+}
+
+static int make_session(struct lu_set *set, int luo, const char *session)
+{
+	int ret = check_members(set);
 
 	if (!ret)
-		ret = check_members(set);
-	if (ret)
-		return ret;
-	ret = lu_session_create(luo, session);
+		ret = lu_session_create(luo, session);
 	if (ret < 0)
 		return ret;
 	set->session = ret;
-	ret = lu_set_for_kind(set, LU_HWPT, mark_hwpt);
+	return 0;
+}
+
+int lu_set_preserve_memory(struct lu_set *set, int luo, const char *session)
+{
+	int ret = lu_set_begin(set, LU_LOCAL, -EBUSY);
+
+	if (!ret && set->session < 0)
+		ret = make_session(set, luo, session);
+	if (ret)
+		return ret;
+	ret = lu_set_for_kind(set, LU_MEMORY, preserve_file);
+	if (ret)
+		close_session(set);
+	return ret;
+}
+
+/* All that is missing in the session, in the order that the kernel needs. */
+static int preserve_rest(struct lu_set *set)
+{
+	int ret = lu_set_for_kind(set, LU_HWPT, mark_hwpt);
+
 	if (!ret)
 		ret = preserve_manifest(set);
 	if (!ret)
 		ret = lu_set_for_kind(set, LU_MEMORY, preserve_file);
 	if (!ret)
 		ret = lu_set_for_kind(set, LU_IOMMUFD, preserve_file);
+	return ret ? ret : lu_set_for_kind(set, LU_DEVICE, preserve_file);
+}
+
+int lu_set_preserve(struct lu_set *set, int luo, const char *session)
+{
+	int ret = lu_set_begin(set, LU_LOCAL, -EBUSY);
+
+	if (ret)
+		return ret;
+	ret = set->session < 0 ? make_session(set, luo, session) :
+				 check_members(set);
 	if (!ret)
-		ret = lu_set_for_kind(set, LU_DEVICE, preserve_file);
+		ret = preserve_rest(set);
 	if (!ret) {
 		set->stage = LU_PRESERVED;
 		return set->session;
 	}
-	lu_set_close_session(set);
+	close_session(set);
 	unmark_hwpts(set);
 	return ret;
 }
@@ -182,9 +221,12 @@ int lu_set_unpreserve(struct lu_set *set)
 {
 	int ret = lu_set_begin(set, LU_PRESERVED, -EINVAL);
 
+	/* Or not yet all of it */
+	if (ret && set->session >= 0 && set->stage == LU_LOCAL)
+		ret = 0;
 	if (ret)
 		return ret;
-	lu_set_close_session(set);
+	close_session(set);
 	ret = unmark_hwpts(set);
 	if (!ret)
 		set->stage = LU_LOCAL;

@@ -17,6 +17,7 @@ enum lu_stage { LU_LOCAL, LU_PRESERVED, LU_INCOMING };
  * @error: with which negative errno the last call failed for it, or 0
  * @owned: @fd is the set's to close
  * @marked: HWPT: lu_set_preserve() marked it
+ * @preserved: memory: it is in the session
  * @bound: device: bound to its iommufd
  * @rebound: device: it was bound already, by a process that died
  * @done: mapping: mapped; device: attached, since the set was opened
@@ -31,6 +32,7 @@ struct lu_item {
 	int error;
 	bool owned;
 	bool marked;
+	bool preserved;
 	bool bound;
 	bool rebound;
 	bool armed;

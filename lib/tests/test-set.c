@@ -230,6 +230,64 @@ static void test_preserve_rolls_back(void)
 	owner_end(&o);
 }
 
+/* Memory goes first, twice, then the rest; whichever call fails, nothing stays. */
+static void test_memory_first(void)
+{
+	int extra, calls, ret = 0;
+	struct owner o;
+
+	for (int n = 0; n == 0 || ret; n++) {
+		owner_begin(&o);
+		extra = memory_new();
+		CHECK(!lu_set_new(&o.set));
+		CHECK(!lu_set_add_memory(o.set, "extra", extra));
+		fake_calls = 0;
+		fake_fail_at = n;
+		ret = lu_set_preserve_memory(o.set, o.luo, NAME);
+		CHECK(ret ? ret == -EIO : fake_count_preserved() == 1);
+		lu_set_free(o.set);
+		CHECK(!fake_count_preserved());
+		if (!n)
+			ret = 1;
+		fake_fail_at = 0;
+		owner_end(&o);
+		close(extra);
+	}
+
+	owner_begin(&o);
+	extra = memory_new();
+	CHECK(!lu_set_new(&o.set));
+	CHECK(lu_set_preserve_memory(o.set, o.luo, NAME) == -EINVAL);
+	lu_set_free(o.set);
+	owner_describe(&o);
+	CHECK(!lu_set_preserve_memory(o.set, o.luo, NAME));
+	CHECK(fake_count_preserved() == 2 && !fake_count_marks());
+	CHECK(!lu_set_add_memory(o.set, "extra", extra));
+	CHECK(!lu_set_preserve_memory(o.set, -1, NULL));
+	CHECK(fake_count_preserved() == 3);
+	CHECK(!lu_set_unpreserve(o.set));
+	CHECK(!fake_count_preserved());
+	CHECK(lu_set_unpreserve(o.set) == -EINVAL);
+	CHECK(!lu_set_preserve_memory(o.set, o.luo, NAME));
+	calls = fake_calls;
+	CHECK(lu_set_preserve(o.set, -1, NULL) >= 0);
+	calls = fake_calls - calls;
+	CHECK(fake_count_preserved() == 8 && fake_count_marks() == 2);
+	CHECK(lu_set_preserve_memory(o.set, o.luo, NAME) == -EBUSY);
+	CHECK(!lu_set_unpreserve(o.set));
+	for (int n = 1; n <= calls; n++) {
+		CHECK(!lu_set_preserve_memory(o.set, o.luo, NAME));
+		fake_calls = 0;
+		fake_fail_at = n;
+		CHECK(lu_set_preserve(o.set, -1, NULL) == -EIO);
+		fake_fail_at = 0;
+		CHECK(!fake_count_preserved() && !fake_count_marks());
+	}
+	lu_set_free(o.set);
+	close(extra);
+	owner_end(&o);
+}
+
 /* A set that was preserved, in the next kernel. */
 static struct lu_set *crossed(void)
 {
@@ -702,6 +760,7 @@ int main(void)
 {
 	test_two_updates();
 	test_preserve_rolls_back();
+	test_memory_first();
 	test_take_over_goes_on();
 	test_irqs();
 	test_restart();
