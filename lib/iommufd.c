@@ -60,6 +60,13 @@ int lu_hwpt_alloc(int iommufd, uint32_t dev_id, uint32_t ioas_id,
 	return ret;
 }
 
+/* What lu_ioas_map_file() takes for these flags of the kernel. */
+static uint32_t map_flags(uint32_t flags)
+{
+	return (flags & IOMMU_IOAS_MAP_READABLE ? LU_MAP_READ : 0) |
+	       (flags & IOMMU_IOAS_MAP_WRITEABLE ? LU_MAP_WRITE : 0);
+}
+
 /* The kernel's structure is the library's: it copies to where the caller wants it. */
 _Static_assert(sizeof(struct lu_area) ==
 			       sizeof(struct iommu_ioas_liveupdate_area) &&
@@ -81,11 +88,16 @@ int lu_ioas_areas(int iommufd, uint32_t ioas_id, uint64_t start,
 		.start = start,
 		.areas = (uintptr_t)areas,
 	};
+	uint32_t room = *count;
 	int ret = lu_ioctl(iommufd, IOMMU_IOAS_LIVEUPDATE_AREAS, &call);
 
-	if (!ret)
-		*count = call.count;
-	return ret;
+	if (ret)
+		return ret;
+	*count = call.count;
+	/* The kernel's bits are others than the library's */
+	for (uint32_t i = 0; i < room && i < *count; i++)
+		areas[i].flags = map_flags(areas[i].flags);
+	return 0;
 }
 
 static int hwpt_mark(int iommufd, uint32_t hwpt_id, uint64_t token,

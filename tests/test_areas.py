@@ -7,7 +7,7 @@ from lab import GuestError
 from update import PAIR
 
 USER, FILE, DMABUF = range(3)
-READ, WRITE = 4, 2
+READ, WRITE = 1, 2
 BOTH = READ | WRITE
 KIB, MIB = 1 << 10, 1 << 20
 
