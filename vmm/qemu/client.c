@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the commands do that talk to keepers.
+ *
+ * Several machines are saved all, or none: first all are prepared, while they run,
+ * then they are stopped; whoever refuses lets all others run on.
+ */
+#include <errno.h>
+#include <libsmartcols/libsmartcols.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "lu-qemu.h"
+
+/* A save can take long: each page of the memory is looked at */
+#define ANSWER_MS 600000
+
+/**
+ * client_ask() - ask a keeper to do something
+ * @vm: name of its virtual machine
+ * @what: as keeper.c has it
+ * @answer: where to put its answer, which the caller frees; NULL if there is none
+ *
+ * Return: one of EXIT_*
+ */
+int client_ask(const char *vm, const char *what, json_t **answer)
+{
+	char path[sizeof(RUNTIME_DIR) + VM_NAME_MAX + 16];
+	struct lines lines = {};
+	json_t *request;
+	int ret;
+
+	*answer = NULL;
+	snprintf(path, sizeof(path), RUNTIME_DIR "/%s/control", vm);
+	lines.fd = socket_connect(path);
+	if (lines.fd < 0)
+		return lines.fd == -EACCES ? EXIT_NEEDS_ROOT : EXIT_FAILED;
+	request = json_pack("{s:s}", "do", what);
+	ret = send_json(lines.fd, request);
+	json_decref(request);
+	if (!ret)
+		ret = lines_json(&lines, deadline_in(ANSWER_MS), answer);
+	lines_end(&lines);
+	if (ret)
+		failed(ret, "its keeper: %s", strerror(-ret));
+	else if (json_object_get(*answer, "error"))
+		failed(-EREMOTEIO, "%s", json_text(*answer, "error"));
+	else
+		return EXIT_OK;
+	ret = json_integer_value(json_object_get(*answer, "exit"));
+	return ret ?: EXIT_FAILED;
+}
+
+/* Ask a keeper, and say how it went. */
+static int ask(const char *vm, const char *what, const char *done)
+{
+	json_t *answer;
+	int ret = client_ask(vm, what, &answer);
+
+	say_for(vm);
+	if (ret)
+		say("%s", why_failed());
+	else if (done)
+		say("%s", done);
+	say_for(NULL);
+	json_decref(answer);
+	return ret;
+}
+
+/* Ask keepers in turn, until one fails; @count becomes how many did it. */
+static int ask_all(const json_t *names, const char *what, const char *done,
+		   size_t *count)
+{
+	json_t *name;
+	size_t i;
+	int ret = EXIT_OK;
+
+	*count = 0;
+	json_array_foreach(names, i, name) {
+		ret = ask(json_string_value(name), what, done);
+		if (ret)
+			break;
+		++*count;
+	}
+	return ret;
+}
+
+/* The first of them go back. */
+static void undo(const json_t *names, size_t count, const char *what)
+{
+	for (size_t i = 0; i < count; i++)
+		ask(json_string_value(json_array_get(names, i)), what,
+		    "runs on");
+}
+
+/**
+ * client_prepare() - preserve the memory of machines, which run on
+ * @names: array of their names
+ *
+ * Return: one of EXIT_*; if it fails none of them is prepared
+ */
+int client_prepare(const json_t *names)
+{
+	size_t count;
+	int ret = ask_all(names, "prepare", "its memory is preserved", &count);
+
+	if (ret)
+		undo(names, count, "abort");
+	return ret;
+}
+
+/**
+ * client_save() - stop machines, and preserve them
+ * @names: array of their names
+ *
+ * Return: one of EXIT_*; if it fails all of them run
+ */
+int client_save(const json_t *names)
+{
+	size_t count;
+	int ret = client_prepare(names);
+
+	if (ret)
+		return ret;
+	ret = ask_all(names, "save", "saved", &count);
+	if (!ret)
+		return ret;
+	undo(names, count, "resume");
+	for (size_t i = count + 1; i < json_array_size(names); i++)
+		ask(json_string_value(json_array_get(names, i)), "abort",
+		    "runs on");
+	return ret;
+}
+
+/**
+ * client_abort() - undo client_prepare()
+ * @names: array of the machines' names
+ *
+ * Return: one of EXIT_*
+ */
+int client_abort(const json_t *names)
+{
+	size_t count;
+
+	return ask_all(names, "abort", "runs on", &count);
+}
+
+/**
+ * client_resume() - let machines go on that were saved in this kernel
+ * @names: array of their names
+ *
+ * Return: one of EXIT_*
+ */
+int client_resume(const json_t *names)
+{
+	size_t count;
+
+	return ask_all(names, "resume", "runs", &count);
+}
+
+/* --- status ----------------------------------------------------------------- */
+
+static int show(struct libscols_table *table, const json_t *names)
+{
+	json_t *name, *answer;
+	size_t i;
+
+	json_array_foreach(names, i, name) {
+		struct libscols_line *line = scols_table_new_line(table, NULL);
+		char pid[16], stopped[32] = "";
+		json_t *ms;
+
+		if (!line)
+			return EXIT_FAILED;
+		scols_line_set_data(line, 0, json_string_value(name));
+		if (client_ask(json_string_value(name), "status", &answer)) {
+			scols_line_set_data(line, 1, "handed over");
+			json_decref(answer);
+			continue;
+		}
+		snprintf(pid, sizeof(pid), "%d",
+			 (int)json_integer_value(
+				 json_object_get(answer, "pid")));
+		ms = json_object_get(json_object_get(answer, "times"),
+				     "stopped for");
+		if (ms)
+			snprintf(stopped, sizeof(stopped), "%.0f ms",
+				 json_real_value(ms));
+		scols_line_set_data(line, 1, json_text(answer, "state"));
+		scols_line_set_data(line, 2, pid[0] == '0' ? "" : pid);
+		scols_line_set_data(line, 3, json_text(answer, "qemu"));
+		scols_line_set_data(line, 4, stopped);
+		scols_line_set_data(
+			line, 5,
+			json_string_value(json_array_get(json_object_get(answer, "problems"), 0)) ?:
+				"");
+		json_decref(answer);
+	}
+	return scols_print_table(table) ? EXIT_FAILED : EXIT_OK;
+}
+
+static int show_json(const json_t *names)
+{
+	json_t *list = json_array(), *name, *answer;
+	size_t i;
+
+	json_array_foreach(names, i, name) {
+		if (client_ask(json_string_value(name), "status", &answer) ||
+		    !answer)
+			answer = json_pack("{s:O, s:s}", "name", name, "state",
+					   "handed over");
+		json_array_append_new(list, answer);
+	}
+	json_dumpf(list, stdout, JSON_INDENT(2));
+	putchar('\n');
+	json_decref(list);
+	return EXIT_OK;
+}
+
+/**
+ * client_status() - show machines
+ * @names: array of their names
+ * @json: as JSON, with the times that the steps of the last update took
+ *
+ * Return: one of EXIT_*
+ */
+int client_status(const json_t *names, bool json)
+{
+	static const char *const columns[] = { "NAME", "STATE",	  "PID",
+					       "QEMU", "STOPPED", "PROBLEM" };
+	struct libscols_table *table;
+	int ret;
+
+	if (json)
+		return show_json(names);
+	table = scols_new_table();
+	if (!table)
+		return EXIT_FAILED;
+	for (size_t i = 0; i < ARRAY_SIZE(columns); i++)
+		scols_table_new_column(table, columns[i], 0,
+				       i == 2 ? SCOLS_FL_RIGHT : 0);
+	ret = show(table, names);
+	scols_unref_table(table);
+	return ret;
+}
