@@ -38,6 +38,7 @@
  * @force: go on whatever is found
  * @json: say it in JSON
  * @systemd: systemd does the jump
+ * @helpers: programs that take part have prepared what is theirs
  * @takes: what the next kernel takes over
  * @silenced: what vfio-pci's parameter for @silence was before
  * @needs: what it has to, for what is preserved
@@ -48,7 +49,7 @@ struct plan {
 	const char *kernel, *initrd;
 	char cmdline[MAX_CMDLINE];
 	const char *append;
-	bool reuse, dry, force, json, systemd, silence;
+	bool reuse, dry, force, json, systemd, silence, helpers;
 	char silenced[8];
 	bool known;
 	char takes[MAX_VERSIONS], needs[MAX_VERSIONS], missing[MAX_VERSIONS];
@@ -210,17 +211,25 @@ static void doubt_systemd(struct doubts *doubts)
 		version, SYSTEMD_SESSIONS);
 }
 
+static size_t outgoing_files(const struct sessions *sessions)
+{
+	size_t files = 0;
+
+	for (size_t i = 0; i < sessions->count; i++)
+		if (!sessions->all[i].incoming)
+			files += sessions->all[i].nr_files;
+	return files;
+}
+
 static void doubt_sessions(struct doubts *doubts, const struct plan *plan,
 			   const struct sessions *sessions)
 {
-	size_t files = 0;
+	size_t files = outgoing_files(sessions);
 
 	for (size_t i = 0; i < sessions->count; i++) {
 		const struct session *session = &sessions->all[i];
 
-		if (!session->incoming) {
-			files += session->nr_files;
-		} else if (session->nr_files) {
+		if (session->incoming && session->nr_files) {
 			doubts->serious++;
 			complain(
 				"session '%s' came from the previous kernel and is not finished: "
@@ -310,6 +319,32 @@ static void doubt_image(struct doubts *doubts, struct plan *plan,
 		plan->missing, *plan->takes ? plan->takes : "nothing");
 }
 
+/*
+ * Devices that will be preserved in running mode need all of this; in which versions is
+ * known when they are, and the kernel then refuses the jump if these are missing.
+ */
+static void doubt_running(struct doubts *doubts, const struct plan *plan)
+{
+	static const char *const needed[] = { "pci-v", "vfio-pci-v", "iommu-v",
+					      "iommufd-v" };
+
+	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
+		size_t length = strlen(needed[i]);
+		const char *at = plan->takes;
+
+		while (*at && strncmp(at, needed[i], length)) {
+			at += strcspn(at, " ");
+			at += *at == ' ';
+		}
+		if (*at)
+			continue;
+		doubts->serious++;
+		complain(
+			"the next kernel does not take %s*, which devices of virtual machines need",
+			needed[i]);
+	}
+}
+
 /* Returns EXIT_OK when nothing serious stands against the jump. */
 static int look_before(struct plan *plan)
 {
@@ -328,6 +363,11 @@ static int look_before(struct plan *plan)
 	doubt_kind(&doubts, plan);
 	doubt_image(&doubts, plan, &sessions);
 	running = !devices_read(&devices) && doubt_devices(&devices);
+	/* They have their devices running until they are told to stop */
+	if (plan->helpers && outgoing_files(&sessions)) {
+		running = true;
+		doubt_running(&doubts, plan);
+	}
 	doubt_cmdline(&doubts, plan, running);
 	devices_free(&devices);
 	sessions_free(&sessions);
@@ -448,6 +488,11 @@ static int jump(const struct plan *plan)
 	FILE *log = log_follow();
 	int err;
 
+	if (helpers_run("save")) {
+		unsilence(plan);
+		complain("everything goes on; the next kernel stays loaded");
+		return EXIT_REFUSED;
+	}
 	syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
 		LINUX_REBOOT_CMD_KEXEC, NULL);
 	err = errno;
@@ -464,9 +509,10 @@ static int jump(const struct plan *plan)
 
 static int jump_by_systemd(const struct plan *plan)
 {
-	fflush(stdout);
-	execlp("systemctl", "systemctl", "kexec", (char *)NULL);
-	complain("systemctl: %s", strerror(errno));
+	static char *const command[] = { "systemctl", "kexec", NULL };
+
+	if (!run_program(command))
+		return EXIT_OK;
 	unsilence(plan);
 	return EXIT_FAILED;
 }
@@ -548,7 +594,7 @@ static void show_plan(const struct plan *plan, bool refused)
 	}
 }
 
-static int carry_out(struct plan *plan)
+static int load_and_jump(struct plan *plan)
 {
 	int ret = look_before(plan);
 
@@ -575,6 +621,25 @@ static int carry_out(struct plan *plan)
 		return EXIT_OK;
 	}
 	return plan->systemd ? jump_by_systemd(plan) : jump(plan);
+}
+
+/* What virtual machines and their like have can be looked at when they are prepared. */
+static int carry_out(struct plan *plan)
+{
+	int ret;
+
+	if (plan->dry)
+		return load_and_jump(plan);
+	if (helpers_run("prepare") && !plan->force) {
+		helpers_run("undo");
+		complain("nothing was done; --force goes on in spite of this");
+		return EXIT_REFUSED;
+	}
+	plan->helpers = helpers_exist();
+	ret = load_and_jump(plan);
+	if (ret)
+		helpers_run("undo");
+	return ret;
 }
 
 static int set_option(struct plan *plan, int option)

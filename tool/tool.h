@@ -85,6 +85,12 @@ int file_link_name(const char *path, char *buf, size_t size);
 int file_walk(const char *path, int (*fn)(const char *name, void *data),
 	      void *data);
 
+/* --- helpers.c: programs that take part in a jump --- */
+
+int run_program(char *const *argv);
+bool helpers_exist(void);
+int helpers_run(const char *what);
+
 /* --- device.c --- */
 
 /**
