@@ -27,6 +27,7 @@ UNITS = Path(__file__).with_name("units")
 # What people copy for their services; the lab's workers have it, too.
 LIVEUPDATE_CONF = paths.ROOT / "packaging" / "systemd" / "liveupdate.conf"
 TOOL = "vfio-liveupdate"
+LU_QEMU = paths.ROOT / "vmm" / "qemu"
 PCI_IDS = Path("/usr/share/misc/pci.ids")
 FOLDERS = ("bin", "dev", "etc", "images", "lib", "lib/modules", "mnt", "proc", "run", "sbin",
            "sys", "tmp", "usr", "usr/bin", "usr/sbin", "usr/share", "usr/share/misc")
@@ -303,6 +304,17 @@ def inner_initramfs(kernel, drivers):
     return replace(paths.LAB / f"inner-{kernel.flavour}.cpio", archive.data())
 
 
+@functools.lru_cache(maxsize=None)
+def lu_qemu_program():
+    """Build lu-qemu, with the library in it, and return its path."""
+    library = meson("lib", paths.BUILD / "lib" / "static", "-Ddefault_library=static",
+                    f"-Dheaders={paths.BUILD / 'headers' / 'include'}", "-Dsystemd=enabled")
+    return meson("vmm/qemu", paths.BUILD / "lu-qemu", "-Dstatic_library=true",
+                 PKG_CONFIG_PATH=str(library / "meson-uninstalled")) / "lu-qemu"
+
+
 def inner_files(kernel, drivers):
     """Return what a machine with a virtual machine in it needs, beside that one's kernel."""
-    return {"inner.cpio": inner_initramfs(kernel, drivers)}
+    return {"inner.cpio": inner_initramfs(kernel, drivers), "bin/lu-qemu": lu_qemu_program(),
+            "bin/lu-qemu-kexec": LU_QEMU / "kexec.d",
+            "lu-qemu@.service": LU_QEMU / "lu-qemu@.service"}

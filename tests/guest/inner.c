@@ -450,7 +450,7 @@ static void kmsg_work(int fd)
 			return;
 		text[len] = 0;
 		if (strstr(text, "nvme")) {
-			complaints.timeouts += !!strstr(text, "timeout");
+			complaints.timeouts += !!strstr(text, " timeout, ");
 			complaints.polled += !!strstr(text, "polled");
 			complaints.resets += !!strstr(text, "reset");
 		} else if (strstr(text, "igb") || strstr(text, "WATCHDOG")) {
