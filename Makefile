@@ -26,13 +26,14 @@ help:
 	@echo 'vfio-liveupdate: PCI devices that live through the replacement of the kernel'
 	@echo
 	@echo '  make demo      see it happen: devices go on working through a kexec in a virtual machine'
+	@echo '  make demo-vm   see a virtual machine of a stock QEMU live through that'
 	@echo '  make test      the core scenarios, in virtual machines (TESTS=tests/FILE.py)'
 	@echo '  make test-all  all scenarios on all kernels, which takes long'
 	@echo '  make soak      UPDATES=$(UPDATES) in a row in one machine, with exact accounts (KERNELS=modules, debug...)'
 	@echo '  make bench     what an update costs against a bare kexec, counted in instructions (QUICK=1: in minutes)'
 	@echo '  make shell     a lab machine to play in'
 	@echo '  make tool      the command-line tool, build/tool/vfio-liveupdate'
-	@echo '  make deb       Debian packages of the library, the tool and a kernel, build/deb'
+	@echo '  make deb       Debian packages of the library, the tool, lu-qemu and a kernel, build/deb'
 	@echo '  make check     style, static analysis, documentation of the code'
 	@echo '  make kernel    build kernels (BASE=$(BASE), FLAVOURS="$(FLAVOURS)")'
 	@echo '  make tree      the Linux tree with our work laid into it, build/linux-$(BASE)'
@@ -75,7 +76,7 @@ guest:
 tool: setup
 	@$(PYTHON) -c 'from lab.image import tool_program; print(tool_program())'
 
-# Debian packages of the library and the tool, and of a kernel as Debian configures it.
+# Debian packages of the library, the tool and lu-qemu, and of a kernel as Debian configures it.
 deb: setup
 	@BUILD=$(BUILD) packaging/deb
 	@BUILD=$(BUILD) kernel/build --deb distro
@@ -88,6 +89,11 @@ rootfs: setup
 demo: KERNELS := 7.2-lab-a lab-b
 demo: lab
 	@demo/run
+
+demo-vm: KERNELS := 7.2-lab-a lab-b
+demo-vm: lab
+	@BUILD=$(BUILD) setup/rootfs --vm >/dev/null
+	@demo/vm
 
 # The outgoing kernel and the incoming one, by the names that tests have for both;
 # KERNELS may also name two images.
@@ -131,5 +137,5 @@ clean:
 	done
 	rm -rf $(BUILD)
 
-.PHONY: help setup tree hooks series try kernel lab guest tool deb rootfs demo soak bench shell test test-all \
+.PHONY: help setup tree hooks series try kernel lab guest tool deb rootfs demo demo-vm soak bench shell test test-all \
 	check clean

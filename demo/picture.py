@@ -31,7 +31,7 @@ def _block(name, rows):
     return [f"${name} << END", *rows, "END"]
 
 
-def _script(terminal, path, series, phases, kernels):
+def _script(terminal, path, series, phases, title):
     """Return what gnuplot has to do.
 
     A line for each device goes up with each moment of DMA; below, each moment is a stroke.
@@ -43,7 +43,7 @@ def _script(terminal, path, series, phases, kernels):
     lines = [
         f"set terminal {terminal}",
         f'set output "{path}"',
-        f'set title "DMA while Linux {kernels[0]} is replaced by {kernels[1]}" offset 0,1.6',
+        f'set title "{title}" offset 0,1.6',
         "set tmargin 5.5",
         "set rmargin 4",
         f"set xrange [{first}:{last}]",
@@ -69,7 +69,7 @@ def _script(terminal, path, series, phases, kernels):
     return "\n".join([*lines, "plot " + ", ".join(plots), ""])
 
 
-def draw(folder, series, phases, kernels):
+def draw(folder, series, phases, kernels, title="DMA while Linux {} is replaced by {}"):
     """Draw timeline.svg and timeline.png in a folder; returns their paths.
 
     series has for each device its name and the moments of its DMA, phases the name, begin and
@@ -78,7 +78,7 @@ def draw(folder, series, phases, kernels):
     paths = []
     for suffix, terminal in TERMINALS.items():
         path = folder / f"timeline.{suffix}"
-        script = _script(terminal, path, series, phases, kernels)
+        script = _script(terminal, path, series, phases, title.format(*kernels))
         subprocess.run(["gnuplot"], input=script, text=True, check=True,
                        stderr=subprocess.PIPE)
         paths.append(path)

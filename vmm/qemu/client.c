@@ -34,6 +34,12 @@ int client_ask(const char *vm, const char *what, json_t **answer)
 	*answer = NULL;
 	snprintf(path, sizeof(path), RUNTIME_DIR "/%s/control", vm);
 	lines.fd = socket_connect(path);
+	if (lines.fd == -EACCES)
+		failed(-EACCES, "root is needed: run it with sudo");
+	else if (lines.fd < 0)
+		failed(lines.fd,
+		       "no keeper runs for it: systemctl start lu-qemu@%s, or lu-qemu run",
+		       vm);
 	if (lines.fd < 0)
 		return lines.fd == -EACCES ? EXIT_NEEDS_ROOT : EXIT_FAILED;
 	request = json_pack("{s:s}", "do", what);
@@ -43,7 +49,8 @@ int client_ask(const char *vm, const char *what, json_t **answer)
 		ret = lines_json(&lines, deadline_in(ANSWER_MS), answer);
 	lines_end(&lines);
 	if (ret)
-		failed(ret, "its keeper: %s", strerror(-ret));
+		failed(ret, "its keeper ended, or does not answer: %s",
+		       strerror(-ret));
 	else if (json_object_get(*answer, "error"))
 		failed(-EREMOTEIO, "%s", json_text(*answer, "error"));
 	else
@@ -161,86 +168,104 @@ int client_resume(const json_t *names)
 
 /* --- status ----------------------------------------------------------------- */
 
-static int show(struct libscols_table *table, const json_t *names)
+/* What is known of a machine: by its keeper, or that it waits for one. */
+static int look_at(const json_t *incoming, const char *name, json_t **status)
 {
-	json_t *name, *answer;
-	size_t i;
+	int ret = client_ask(name, "status", status);
 
-	json_array_foreach(names, i, name) {
-		struct libscols_line *line = scols_table_new_line(table, NULL);
-		char pid[16], stopped[32] = "";
-		json_t *ms;
-
-		if (!line)
-			return EXIT_FAILED;
-		scols_line_set_data(line, 0, json_string_value(name));
-		if (client_ask(json_string_value(name), "status", &answer)) {
-			scols_line_set_data(line, 1, "handed over");
-			json_decref(answer);
-			continue;
-		}
-		snprintf(pid, sizeof(pid), "%d",
-			 (int)json_integer_value(
-				 json_object_get(answer, "pid")));
-		ms = json_object_get(json_object_get(answer, "times"),
-				     "stopped for");
-		if (ms)
-			snprintf(stopped, sizeof(stopped), "%.0f ms",
-				 json_real_value(ms));
-		scols_line_set_data(line, 1, json_text(answer, "state"));
-		scols_line_set_data(line, 2, pid[0] == '0' ? "" : pid);
-		scols_line_set_data(line, 3, json_text(answer, "qemu"));
-		scols_line_set_data(line, 4, stopped);
-		scols_line_set_data(
-			line, 5,
-			json_string_value(json_array_get(json_object_get(answer, "problems"), 0)) ?:
-				"");
-		json_decref(answer);
+	if (!ret)
+		return EXIT_OK;
+	json_decref(*status);
+	*status = NULL;
+	if (ret == EXIT_FAILED && names_have(incoming, name)) {
+		*status = json_pack("{s:s, s:s}", "name", name, "state",
+				    "handed over");
+		return EXIT_OK;
 	}
-	return scols_print_table(table) ? EXIT_FAILED : EXIT_OK;
+	say_for(name);
+	say("%s", why_failed());
+	say_for(NULL);
+	return ret;
 }
 
-static int show_json(const json_t *names)
+static void show_line(struct libscols_table *table, const json_t *status)
 {
-	json_t *list = json_array(), *name, *answer;
-	size_t i;
+	struct libscols_line *line = scols_table_new_line(table, NULL);
+	json_int_t pid = json_integer_value(json_object_get(status, "pid"));
+	json_t *ms = json_object_get(json_object_get(status, "times"),
+				     "stopped for");
+	json_t *problem =
+		json_array_get(json_object_get(status, "problems"), 0);
+	char text[32];
 
-	json_array_foreach(names, i, name) {
-		if (client_ask(json_string_value(name), "status", &answer) ||
-		    !answer)
-			answer = json_pack("{s:O, s:s}", "name", name, "state",
-					   "handed over");
-		json_array_append_new(list, answer);
-	}
-	json_dumpf(list, stdout, JSON_INDENT(2));
-	putchar('\n');
-	json_decref(list);
-	return EXIT_OK;
+	if (!line)
+		return;
+	scols_line_set_data(line, 0, json_text(status, "name"));
+	scols_line_set_data(line, 1, json_text(status, "state"));
+	snprintf(text, sizeof(text), "%lld", (long long)pid);
+	scols_line_set_data(line, 2, pid ? text : "");
+	scols_line_set_data(line, 3, json_text(status, "qemu"));
+	snprintf(text, sizeof(text), "%.0f ms", json_real_value(ms));
+	scols_line_set_data(line, 4, ms ? text : "");
+	scols_line_set_data(line, 5, json_string_value(problem) ?: "");
+}
+
+static int show_table(const json_t *list)
+{
+	static const char *const columns[] = { "NAME", "STATE",	  "PID",
+					       "QEMU", "STOPPED", "PROBLEM" };
+	struct libscols_table *table = scols_new_table();
+	json_t *status;
+	size_t i;
+	int ret;
+
+	if (!table)
+		return EXIT_FAILED;
+	for (i = 0; i < ARRAY_SIZE(columns); i++)
+		scols_table_new_column(table, columns[i], 0,
+				       i == 2 ? SCOLS_FL_RIGHT : 0);
+	json_array_foreach(list, i, status)
+		show_line(table, status);
+	ret = scols_print_table(table) ? EXIT_FAILED : EXIT_OK;
+	scols_unref_table(table);
+	return ret;
+}
+
+static int show_json(const json_t *list)
+{
+	int ret = json_dumpf(list, stdout, JSON_INDENT(2));
+
+	return putchar('\n') == EOF || ret ? EXIT_FAILED : EXIT_OK;
 }
 
 /**
  * client_status() - show machines
- * @names: array of their names
+ * @names: array of their names; if it is empty, all that there are
  * @json: as JSON, with the times that the steps of the last update took
  *
  * Return: one of EXIT_*
  */
 int client_status(const json_t *names, bool json)
 {
-	static const char *const columns[] = { "NAME", "STATE",	  "PID",
-					       "QEMU", "STOPPED", "PROBLEM" };
-	struct libscols_table *table;
-	int ret;
+	json_t *incoming = json_array(), *all = json_deep_copy(names);
+	json_t *list = json_array(), *name, *status;
+	int worst = EXIT_OK, ret;
+	size_t i;
 
-	if (json)
-		return show_json(names);
-	table = scols_new_table();
-	if (!table)
-		return EXIT_FAILED;
-	for (size_t i = 0; i < ARRAY_SIZE(columns); i++)
-		scols_table_new_column(table, columns[i], 0,
-				       i == 2 ? SCOLS_FL_RIGHT : 0);
-	ret = show(table, names);
-	scols_unref_table(table);
-	return ret;
+	names_incoming(incoming);
+	if (!json_array_size(all)) {
+		names_running(all);
+		names_incoming(all);
+	}
+	json_array_foreach(all, i, name) {
+		ret = look_at(incoming, json_string_value(name), &status);
+		worst = ret > worst ? ret : worst;
+		if (!ret)
+			json_array_append_new(list, status);
+	}
+	ret = json ? show_json(list) : show_table(list);
+	json_decref(incoming);
+	json_decref(all);
+	json_decref(list);
+	return worst ?: ret;
 }

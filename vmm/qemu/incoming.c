@@ -437,7 +437,8 @@ int incoming_resume(struct incoming *in, struct vm *vm)
 	vm->held = json_is_true(json_object_get(in->json, "running"));
 	signal_all(in);
 	if (vm_go_on(vm))
-		say("it stands still: %s", why_failed());
+		say("it stands still: %s (lu-qemu resume tries again)",
+		    why_failed());
 	note_stop(in);
 	/* Once more: KVM may have dropped one when QEMU set the processors' state */
 	signal_all(in);

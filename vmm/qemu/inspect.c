@@ -209,7 +209,7 @@ int inspect_shape(struct vm *vm)
 	if (where)
 		ret = failed(
 			-EOPNOTSUPP,
-			"it is not any more what its command line says: %s",
+			"%s: added, removed or changed since it was started: undo that, or start it anew with another command line",
 			where);
 	json_decref(shape);
 	return ret;
@@ -238,7 +238,7 @@ static void look_at_object(struct vm *vm, const char *path, const char *name,
 	(void)path;
 	if (!strcmp(type, "memory-backend-file"))
 		problem(problems,
-			"%s (%s): memory of a file does not cross: use memory-backend-memfd,share=on",
+			"%s (%s): memory of a file does not cross: use memory-backend-memfd,share=on (with hugetlb=on for huge pages)",
 			name, type);
 	if (!strcmp(type, "sev-guest") || !strcmp(type, "sev-snp-guest") ||
 	    !strcmp(type, "tdx-guest"))
@@ -256,6 +256,10 @@ static void look_at_devices(struct vm *vm, json_t *problems)
 		return;
 	}
 	json_array_foreach(devices, i, device) {
+		if (strchr(json_text(device, "id"), '['))
+			problem(problems,
+				"%s has no id: add id=NAME to the device",
+				json_text(device, "name"));
 		if (!*json_text(device, "iommufd"))
 			problem(problems,
 				"%s is given to QEMU without iommufd: add -object iommufd,id=iommufd0 and iommufd=iommufd0 to the device",
@@ -311,8 +315,9 @@ static void look_at_file(int device, json_t *problems)
 		problem(problems, "%s: this kernel preserves no VFIO devices",
 			bdf);
 	else if (!ret && state.error)
-		problem(problems, "%s: this kernel cannot preserve it: %s", bdf,
-			strerror(-state.error));
+		problem(problems,
+			"%s: this kernel cannot preserve it: %s (see vfio-liveupdate list)",
+			bdf, strerror(-state.error));
 	else if (!ret && !(state.modes & LU_MODE_RUNNING))
 		problem(problems,
 			"%s: it cannot be preserved while it runs: %s", bdf,
@@ -348,7 +353,7 @@ static void look_at_kernel(json_t *problems)
 
 	if (luo == -ENOENT)
 		problem(problems,
-			"this kernel has no Live Update Orchestrator, or it is off (liveupdate=on)");
+			"/dev/liveupdate is not there: boot a kernel that has CONFIG_LIVEUPDATE with liveupdate=on kho=on");
 	if (luo >= 0)
 		close(luo);
 	iommufd = lu_iommufd_open();

@@ -124,7 +124,15 @@ static int prepare(struct keeper *k)
 	if (k->state == PREPARED || k->state == SAVED)
 		return 0;
 	if (k->state != RUNNING)
-		return failed(-EINVAL, "it is %s", state_names[k->state]);
+		return failed(
+			-EINVAL,
+			"it came from the previous kernel and does not run yet: lu-qemu resume %s",
+			k->vm.name);
+	if (systemd_here() && !getenv("NOTIFY_SOCKET"))
+		return failed(
+			-EOPNOTSUPP,
+			"it is no service, and systemd would end it before the jump: start it as lu-qemu@%s.service",
+			k->vm.name);
 	ret = outgoing_prepare(&k->out, &k->vm);
 	if (!ret)
 		k->state = PREPARED;
@@ -147,13 +155,17 @@ static int abort_save(struct keeper *k)
 
 static int back(struct keeper *k)
 {
+	json_t *times;
 	int ret;
 
 	leave_custody(k);
-	ret = outgoing_back(&k->out, &k->vm);
-	if (!ret)
-		k->state = RUNNING;
-	return ret;
+	ret = outgoing_back(&k->out, &k->vm, &times);
+	if (ret)
+		return ret;
+	json_decref(k->times);
+	k->times = times;
+	k->state = RUNNING;
+	return 0;
 }
 
 /* Too late for that QEMU, but not for the machine. */
@@ -300,7 +312,7 @@ static bool told_to_stop(struct keeper *k)
 	bool kexec = getenv("NOTIFY_SOCKET") && systemd_goes_to_kexec();
 
 	if (kexec && (k->state == RUNNING || k->state == PREPARED) && save(k))
-		say("not taken along: %s", why_failed());
+		say("not taken along, and turned off: %s", why_failed());
 	if (kexec && k->in_custody)
 		return true;
 	if (k->state == SAVED && back(k))
@@ -327,7 +339,7 @@ static int lock(struct keeper *k)
 	if (flock(k->vm.lock, LOCK_EX | LOCK_NB))
 		return failed(
 			-EEXIST,
-			"it has a keeper already, or a QEMU whose keeper is gone");
+			"it has a keeper already (lu-qemu status shows it), or a QEMU whose keeper is gone: shut that down");
 	return 0;
 }
 
@@ -398,17 +410,16 @@ static int start(struct keeper *k, const struct options *options)
 	return ret;
 }
 
-static bool is_incoming(const struct keeper *k)
+/* Has the previous kernel handed it over? If it cannot be told, a negative errno. */
+static int is_incoming(const struct keeper *k)
 {
-	json_t *names = json_array(), *name;
-	bool found = false;
-	size_t i;
+	json_t *names = json_array();
+	int ret = names_incoming(names);
 
-	names_incoming(names);
-	json_array_foreach(names, i, name)
-		found |= !strcmp(json_string_value(name), k->vm.name);
+	if (!ret)
+		ret = names_have(names, k->vm.name);
 	json_decref(names);
-	return found;
+	return ret;
 }
 
 /* Get the session out of the kernel; the service manager keeps it from then on, too. */
@@ -424,6 +435,11 @@ static int retrieve_session(struct keeper *k, const char *name)
 		return failed(
 			session,
 			"the previous kernel handed over no such machine");
+	if (session == -EINVAL)
+		return failed(
+			session,
+			"somebody has its session: if systemd does, systemctl start lu-qemu@%s",
+			k->vm.name);
 	if (session < 0)
 		return failed(session, "its session: %s", strerror(-session));
 	if (give_into_custody(k, session))
@@ -459,14 +475,17 @@ static int begin(struct keeper *k, const struct options *options)
 {
 	int session, ret;
 
-	if (options->task == TASK_START && is_incoming(k))
+	if (options->task == TASK_START) {
+		if (is_incoming(k) <= 0)
+			return start(k, options);
 		return failed(
 			-EEXIST,
 			"the previous kernel handed it over: resume it, or run it with --either");
-	if (options->task == TASK_START)
-		return start(k, options);
+	}
 	session = take_session(k);
-	if (session < 0 && options->task == TASK_EITHER && !is_incoming(k))
+	/* A kernel without live updates has nothing of it, either */
+	if (options->task == TASK_EITHER &&
+	    (session == -ENOENT || (session < 0 && !is_incoming(k))))
 		return start(k, options);
 	if (session < 0)
 		return session;

@@ -74,6 +74,7 @@ int deadline_left(int64_t deadline);
 bool name_good(const char *name);
 void session_name(char buf[LU_SESSION_NAME_SIZE], const char *vm);
 int luo_open(void);
+bool names_have(const json_t *names, const char *wanted);
 int names_running(json_t *names);
 int names_incoming(json_t *names);
 
@@ -312,7 +313,7 @@ void outgoing_init(struct outgoing *out);
 int outgoing_prepare(struct outgoing *out, struct vm *vm);
 int outgoing_abort(struct outgoing *out, struct vm *vm);
 int outgoing_save(struct outgoing *out, struct vm *vm);
-int outgoing_back(struct outgoing *out, struct vm *vm);
+int outgoing_back(struct outgoing *out, struct vm *vm, json_t **times);
 void outgoing_free(struct outgoing *out);
 
 /* --- describe.c: what a machine that is stopped consists of --- */
@@ -366,6 +367,7 @@ void incoming_free(struct incoming *in);
 
 /* --- systemd.c --- */
 
+bool systemd_here(void);
 bool systemd_goes_to_kexec(void);
 void systemd_ready(const char *status);
 

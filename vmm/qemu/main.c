@@ -13,7 +13,7 @@
 #include "lu-qemu.h"
 
 static const char usage[] =
-	"Usage: lu-qemu run [--background] [--force] NAME -- QEMU ARGUMENT...\n"
+	"Usage: lu-qemu run [--background] [--either] [--force] NAME -- QEMU ARGUMENT...\n"
 	"       lu-qemu prepare NAME...|--all\n"
 	"       lu-qemu save NAME...|--all\n"
 	"       lu-qemu abort NAME...|--all\n"
@@ -76,6 +76,10 @@ static int choose(struct words *words)
 {
 	if (!words->all == !json_array_size(words->names))
 		return wrong("which? Give names, or --all");
+	if (geteuid()) {
+		say("root is needed: run it with sudo");
+		return EXIT_NEEDS_ROOT;
+	}
 	if (words->all)
 		names_running(words->names);
 	if (!json_array_size(words->names))
@@ -168,10 +172,6 @@ static int resume(struct words *words)
 
 static int status(struct words *words)
 {
-	if (!json_array_size(words->names)) {
-		names_running(words->names);
-		names_incoming(words->names);
-	}
 	return client_status(words->names, words->json);
 }
 

@@ -63,8 +63,32 @@ int luo_open(void)
 }
 
 /**
+ * names_have() - is there a name in a list?
+ * @names: array of names
+ * @wanted: the name
+ *
+ * Return: true if so
+ */
+bool names_have(const json_t *names, const char *wanted)
+{
+	json_t *name;
+	size_t i;
+
+	json_array_foreach(names, i, name)
+		if (!strcmp(json_string_value(name), wanted))
+			return true;
+	return false;
+}
+
+static void names_add(json_t *names, const char *name)
+{
+	if (!names_have(names, name))
+		json_array_append_new(names, json_string(name));
+}
+
+/**
  * names_running() - which virtual machines have keepers?
- * @names: array to add their names to
+  * @names: array to add their names to, but for those that it has
  *
  * Return: 0
  */
@@ -83,8 +107,7 @@ int names_running(json_t *names)
 			fd = socket_connect(path);
 		if (fd >= 0) {
 			close(fd);
-			json_array_append_new(names,
-					      json_string(list[i]->d_name));
+			names_add(names, list[i]->d_name);
 		}
 		free(list[i]);
 	}
@@ -95,7 +118,7 @@ int names_running(json_t *names)
 
 /**
  * names_incoming() - which virtual machines has the previous kernel handed over?
- * @names: array to add their names to
+  * @names: array to add their names to, but for those that it has
  *
  * Return: 0 or a negative errno: debugfs does not tell
  */
@@ -116,7 +139,7 @@ int names_incoming(json_t *names)
 		name += sizeof(before) - 1;
 		name[strcspn(name, "\n")] = '\0';
 		if (name_good(name))
-			json_array_append_new(names, json_string(name));
+			names_add(names, name);
 	}
 	free(line);
 	fclose(file);

@@ -338,14 +338,15 @@ int outgoing_save(struct outgoing *out, struct vm *vm)
 }
 
 /**
- * outgoing_back() - go on in this kernel with what was saved
+  * outgoing_back() - go on in this kernel with what was saved
  * @out: saved
  * @vm: the machine, which has no QEMU
+ * @times: where to put how long the steps took; the caller frees it
  *
  * Return: 0: it has a QEMU, and runs unless that is said; or a negative errno, and then
  * it can be tried again
  */
-int outgoing_back(struct outgoing *out, struct vm *vm)
+int outgoing_back(struct outgoing *out, struct vm *vm, json_t **times)
 {
 	/* -EINVAL: this was done by a try before */
 	int ret = lu_set_unpreserve(out->set), stream;
@@ -362,8 +363,11 @@ int outgoing_back(struct outgoing *out, struct vm *vm)
 	if (ret)
 		return ret;
 	vm->held = out->stopped_it;
+	took(out, "stopped for", out->stopped);
+	*times = json_deep_copy(out->times);
 	outgoing_free(out);
 	if (vm_go_on(vm))
-		say("it stands still: %s", why_failed());
+		say("it stands still: %s (lu-qemu resume tries again)",
+		    why_failed());
 	return 0;
 }

@@ -79,8 +79,8 @@ static int answer_of(struct qmp *qmp, const char *command, json_t *message,
 	if (part)
 		return 0;
 	part = json_object_get(json_object_get(message, "error"), "desc");
-	return failed(-EREMOTEIO, "QEMU refuses: %s",
-		      json_string_value(part) ?: command);
+	return failed(-EREMOTEIO, "QEMU refuses %s: %s", command,
+		      json_string_value(part) ?: "it does not say why");
 }
 
 /**

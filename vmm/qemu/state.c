@@ -191,11 +191,13 @@ int state_read(int state, json_t **json, int *stream)
 	if (pread(state, &head, sizeof(head), 0) != sizeof(head) ||
 	    memcmp(head.magic, magic, sizeof(magic)) ||
 	    head.json > STREAM_AT - JSON_AT || head.stream > STREAM_MAX)
-		return failed(-EBADMSG,
-			      "what crossed is damaged, or nothing was saved");
+		return failed(
+			-EBADMSG,
+			"it was prepared and not saved when the host jumped, or what crossed is damaged");
 	if (head.version != STATE_VERSION)
-		return failed(-EPROTO,
-			      "it was saved by another version of lu-qemu");
+		return failed(
+			-EPROTO,
+			"it was saved by another version of lu-qemu: install that one, and start it again");
 	ret = read_json(state, head.json, json);
 	if (ret)
 		return failed(ret, "what crossed is damaged");

@@ -42,6 +42,16 @@ bool systemd_goes_to_kexec(void)
 }
 
 /**
+ * systemd_here() - does systemd run the system?
+ *
+ * Return: true if so
+ */
+bool systemd_here(void)
+{
+	return sd_booted() > 0;
+}
+
+/**
  * systemd_ready() - say that the service is up, if it is one
  * @status: and what it does
  */

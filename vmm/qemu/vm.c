@@ -161,6 +161,8 @@ static void become_qemu(const struct vm *vm, char **argv, const struct cpr *cpr,
 	char number[16];
 	sigset_t none;
 
+	/* What a terminal sends is for the keeper, which turns the machine off */
+	setpgid(0, 0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	/* Memory for devices is locked; if we may not change that QEMU will tell */
