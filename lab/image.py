@@ -304,13 +304,18 @@ def inner_initramfs(kernel, drivers):
     return replace(paths.LAB / f"inner-{kernel.flavour}.cpio", archive.data())
 
 
-@functools.lru_cache(maxsize=None)
-def lu_qemu_program():
-    """Build lu-qemu, with the library in it, and return its path."""
+def lu_qemu(out, *options):
+    """Build lu-qemu in a folder, with the library in it; returns the folder."""
     library = meson("lib", paths.BUILD / "lib" / "static", "-Ddefault_library=static",
                     f"-Dheaders={paths.BUILD / 'headers' / 'include'}", "-Dsystemd=enabled")
-    return meson("vmm/qemu", paths.BUILD / "lu-qemu", "-Dstatic_library=true",
-                 PKG_CONFIG_PATH=str(library / "meson-uninstalled")) / "lu-qemu"
+    return meson("vmm/qemu", out, "-Dstatic_library=true", *options,
+                 PKG_CONFIG_PATH=str(library / "meson-uninstalled"))
+
+
+@functools.lru_cache(maxsize=None)
+def lu_qemu_program():
+    """Build lu-qemu and return its path."""
+    return lu_qemu(paths.BUILD / "lu-qemu") / "lu-qemu"
 
 
 def inner_files(kernel, drivers):
