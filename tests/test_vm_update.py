@@ -174,6 +174,19 @@ def test_two_devices(start):
 
 
 @pytest.mark.thorough
+def test_unused_device(start):
+    """A network controller that nobody has turned on has MSI-X without any vector."""
+    m = start(vm=True, topology=(drive("nvme0"), Port(Igb("igb0"))))
+    vm = KeptVm(m, ["nvme0", "igb0"], words=DEEP)
+    vm.start()
+    vm.wait_reads(50)
+    control = pci.msix_control(m.config(m.bdf("igb0")))
+    assert pci.word(m.config(m.bdf("igb0")), control) & pci.MSIX_ENABLE
+    Update(m, vm).jump()
+    see_good(vm.wait_reads(2 * DEPTH))
+
+
+@pytest.mark.thorough
 def test_three_machines(start):
     """Two virtual machines go along, each with a drive; a third is turned off, with its own."""
     m = start(vm=True, memory="3G", topology=(drive("nvme0"), drive("nvme1"), drive("nvme2")))
@@ -246,14 +259,14 @@ def test_not_jumped(start):
     assert m.sh("vfio-liveupdate status") == "There are no live update sessions."
     see_good(vm.wait_reads(DEPTH))
     assert pid(vm) == first
-    for _ in range(2):
+    for back in ("resume", "abort"):
         assert "saved" in vm.lu_qemu("save")
         assert (vm.status()["state"], pid(vm)) == ("saved", 0)
         assert "running" in m.sh("vfio-liveupdate status")
         # Saved is saved
         vm.lu_qemu("save")
         m.sh("sleep 1")
-        vm.lu_qemu("resume")
+        vm.lu_qemu(back)
         assert m.sh("vfio-liveupdate status") == "There are no live update sessions."
         report = vm.wait_reads(2 * DEPTH)
         see_good(report)

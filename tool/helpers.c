@@ -9,6 +9,8 @@
  *   save     stop and preserve what is yours, now. May refuse. Not where systemd does
  *            the jump: services are stopped then, one after the other.
  *   undo     the jump is off: go on
+ *
+ * Names of their sessions begin with that of the program, and a dash.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -59,21 +61,40 @@ static int is_program(const struct dirent *entry)
 	return !strpbrk(entry->d_name, ".~#");
 }
 
+static bool owns(const struct dirent *program, const struct sessions *sessions)
+{
+	size_t length = strlen(program->d_name);
+
+	for (size_t i = 0; i < sessions->count; i++) {
+		const struct session *session = &sessions->all[i];
+
+		if (!session->incoming && session->nr_files &&
+		    !strncmp(session->name, program->d_name, length) &&
+		    session->name[length] == '-')
+			return true;
+	}
+	return false;
+}
+
 /**
- * helpers_exist() - are there programs that take part?
+ * helpers_own() - have programs that take part prepared anything?
+ * @sessions: all there are; those of a program begin with its name and a dash
  *
  * Return: true if so
  */
-bool helpers_exist(void)
+bool helpers_own(const struct sessions *sessions)
 {
 	struct dirent **list;
 	int count = scandir(FOLDER, &list, is_program, NULL);
+	bool found = false;
 
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < count; i++) {
+		found = found || owns(list[i], sessions);
 		free(list[i]);
+	}
 	if (count >= 0)
 		free(list);
-	return count > 0;
+	return found;
 }
 
 /**

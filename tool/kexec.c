@@ -38,7 +38,7 @@
  * @force: go on whatever is found
  * @json: say it in JSON
  * @systemd: systemd does the jump
- * @helpers: programs that take part have prepared what is theirs
+ 
  * @takes: what the next kernel takes over
  * @silenced: what vfio-pci's parameter for @silence was before
  * @needs: what it has to, for what is preserved
@@ -49,7 +49,7 @@ struct plan {
 	const char *kernel, *initrd;
 	char cmdline[MAX_CMDLINE];
 	const char *append;
-	bool reuse, dry, force, json, systemd, silence, helpers;
+	bool reuse, dry, force, json, systemd, silence;
 	char silenced[8];
 	bool known;
 	char takes[MAX_VERSIONS], needs[MAX_VERSIONS], missing[MAX_VERSIONS];
@@ -364,7 +364,7 @@ static int look_before(struct plan *plan)
 	doubt_image(&doubts, plan, &sessions);
 	running = !devices_read(&devices) && doubt_devices(&devices);
 	/* They have their devices running until they are told to stop */
-	if (plan->helpers && outgoing_files(&sessions)) {
+	if (helpers_own(&sessions)) {
 		running = true;
 		doubt_running(&doubts, plan);
 	}
@@ -635,7 +635,7 @@ static int carry_out(struct plan *plan)
 		complain("nothing was done; --force goes on in spite of this");
 		return EXIT_REFUSED;
 	}
-	plan->helpers = helpers_exist();
+
 	ret = load_and_jump(plan);
 	if (ret)
 		helpers_run("undo");

@@ -85,12 +85,6 @@ int file_link_name(const char *path, char *buf, size_t size);
 int file_walk(const char *path, int (*fn)(const char *name, void *data),
 	      void *data);
 
-/* --- helpers.c: programs that take part in a jump --- */
-
-int run_program(char *const *argv);
-bool helpers_exist(void);
-int helpers_run(const char *what);
-
 /* --- device.c --- */
 
 /**
@@ -310,5 +304,11 @@ void table_print(struct table *const *tables, size_t count, bool json,
 struct table *devices_table(const struct devices *devices, bool json);
 struct table *findings_table(const struct finding *findings, size_t count,
 			     bool json);
+
+/* --- helpers.c: programs that take part in a jump --- */
+
+int run_program(char *const *argv);
+bool helpers_own(const struct sessions *sessions);
+int helpers_run(const char *what);
 
 #endif /* TOOL_H */

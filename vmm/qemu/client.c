@@ -13,8 +13,11 @@
 
 #include "lu-qemu.h"
 
-/* A save can take long: each page of the memory is looked at */
-#define ANSWER_MS 600000
+/*
+ * A day: each page of the memory is looked at, and who gives up does not know what
+ * became of it. When the keeper ends that is seen at once.
+ */
+#define ANSWER_MS 86400000
 
 /**
  * client_ask() - ask a keeper to do something
@@ -133,7 +136,7 @@ int client_save(const json_t *names)
 	ret = ask_all(names, "save", "saved", &count);
 	if (!ret)
 		return ret;
-	undo(names, count, "resume");
+	undo(names, count, "abort");
 	for (size_t i = count + 1; i < json_array_size(names); i++)
 		ask(json_string_value(json_array_get(names, i)), "abort",
 		    "runs on");

@@ -93,6 +93,9 @@ static int ask_for_state(struct handover *h, struct vm *vm, int listener,
 		return ret;
 	h->migrating = true;
 	ret = wait_connect(vm, listener, deadline);
+	/* Refused: nothing was begun that could be cancelled */
+	if (ret == -EREMOTEIO)
+		h->migrating = false;
 	if (ret < 0)
 		return ret;
 	h->cpr_socket = ret;

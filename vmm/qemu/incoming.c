@@ -212,14 +212,20 @@ static uint32_t count_vectors(int device, const struct lu_irqs *irqs)
 	return irqs->count;
 }
 
-/* Of a vector that the guest has not masked it is KVM's eventfd, otherwise QEMU's. */
+/*
+ * Of a vector that the guest has not masked it is KVM's eventfd, otherwise QEMU's. Of
+ * MSI QEMU takes KVM's always.
+ */
 static int32_t vector_fd(const struct incoming *in, const json_t *entry,
-			 uint32_t vector)
+			 uint32_t index, uint32_t vector)
 {
 	const char *name = json_text(entry, "name");
 	int32_t fd = -1;
 	json_t *number;
 	size_t i;
+
+	if (index == LU_IRQ_MSI)
+		fd = cpr_vector(&in->cpr, name, "kvm_interrupt", vector);
 
 	json_array_foreach(json_object_get(entry, "unmasked"), i, number)
 		if (json_integer_value(number) == vector)
@@ -256,9 +262,14 @@ static int arm(struct incoming *in, const json_t *entry, int device)
 	if (ret)
 		return ret;
 	count = count_vectors(device, &irqs);
+	/* On without any vector, as a driver that is not used yet has them */
+	if (!count) {
+		count = 1;
+		irqs.armed[0] = 0;
+	}
 	for (uint32_t i = 0; i < count; i++)
 		eventfds[i] = irqs.armed[i / 64] >> i % 64 & 1 ?
-				      vector_fd(in, entry, i) :
+				      vector_fd(in, entry, irqs.index, i) :
 				      -1;
 	ret = add_armed(in, eventfds, count);
 	return ret ? ret :
@@ -348,8 +359,8 @@ static int take_over(struct incoming *in)
  */
 int incoming_load(struct vm *vm, const struct cpr *cpr, int stream)
 {
-	int64_t deadline = deadline_in(LOAD_MS);
 	int ret = vm_start(vm, cpr, stream);
+	int64_t deadline = deadline_in(LOAD_MS);
 
 	while (!ret) {
 		json_t *answer;

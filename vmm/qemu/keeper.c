@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -96,10 +97,12 @@ static int give_into_custody(struct keeper *k, int session)
 	char name[LU_SESSION_NAME_SIZE];
 	int ret;
 
+	if (!systemd_keeps())
+		return 0;
 	session_name(name, k->vm.name);
 	ret = lu_custody_store(session, name);
 	k->in_custody = !ret;
-	if (!ret || ret == -ENOTCONN)
+	if (!ret)
 		return 0;
 	return failed(ret, "leaving its session with systemd: %s",
 		      strerror(-ret));
@@ -128,10 +131,10 @@ static int prepare(struct keeper *k)
 			-EINVAL,
 			"it came from the previous kernel and does not run yet: lu-qemu resume %s",
 			k->vm.name);
-	if (systemd_here() && !getenv("NOTIFY_SOCKET"))
+	if (systemd_here() && !systemd_keeps())
 		return failed(
 			-EOPNOTSUPP,
-			"it is no service, and systemd would end it before the jump: start it as lu-qemu@%s.service",
+			"it is no service whose files systemd keeps, and would be ended before the jump: start it as lu-qemu@%s.service",
 			k->vm.name);
 	ret = outgoing_prepare(&k->out, &k->vm);
 	if (!ret)
@@ -179,12 +182,25 @@ static void back_after_failure(struct keeper *k)
 	failed(0, "%s", reason);
 }
 
+/* It may not be preserved any more, and could not go on in this kernel, either. */
+static int save_again(struct keeper *k)
+{
+	bool again = lu_set_session(k->out.set) < 0;
+	int ret = outgoing_again(&k->out, &k->vm);
+
+	if (!ret && again)
+		ret = give_into_custody(k, lu_set_session(k->out.set));
+	return ret;
+}
+
 static int save(struct keeper *k)
 {
 	int ret = prepare(k);
 
-	if (ret || k->state == SAVED)
+	if (ret)
 		return ret;
+	if (k->state == SAVED)
+		return save_again(k);
 	ret = outgoing_save(&k->out, &k->vm);
 	k->powerdown = 0;
 	k->state = k->vm.pid ? RUNNING : SAVED;
@@ -229,6 +245,12 @@ static int resume(struct keeper *k)
 	}
 }
 
+/* As if nobody had wanted it to go along; what came is not touched. */
+static int undo(struct keeper *k)
+{
+	return k->state == KEPT ? 0 : resume(k);
+}
+
 static json_t *status(struct keeper *k)
 {
 	int version = k->vm.pid ? qmp_version(&k->vm.qmp) : 0;
@@ -253,7 +275,7 @@ static int carry_out(struct keeper *k, const char *what)
 	} requests[] = {
 		{ "prepare", prepare },
 		{ "save", save },
-		{ "abort", abort_save },
+		{ "abort", undo },
 		{ "resume", resume },
 	};
 
@@ -309,7 +331,7 @@ static bool power_down(struct keeper *k)
  */
 static bool told_to_stop(struct keeper *k)
 {
-	bool kexec = getenv("NOTIFY_SOCKET") && systemd_goes_to_kexec();
+	bool kexec = systemd_keeps() && systemd_goes_to_kexec();
 
 	if (kexec && (k->state == RUNNING || k->state == PREPARED) && save(k))
 		say("not taken along, and turned off: %s", why_failed());
@@ -414,10 +436,15 @@ static int start(struct keeper *k, const struct options *options)
 static int is_incoming(const struct keeper *k)
 {
 	json_t *names = json_array();
-	int ret = names_incoming(names);
+	int ret = names_incoming(names), luo = ret ? lu_open() : -1;
 
 	if (!ret)
 		ret = names_have(names, k->vm.name);
+	/* A kernel without live updates has nothing */
+	else if (luo == -ENOENT)
+		ret = 0;
+	if (luo >= 0)
+		close(luo);
 	json_decref(names);
 	return ret;
 }
@@ -447,28 +474,37 @@ static int retrieve_session(struct keeper *k, const char *name)
 	return session;
 }
 
+/* Is there a machine in it? One of this kernel, or that is over, has none. */
+static int check_session(struct keeper *k, int session)
+{
+	int manifest = lu_session_retrieve_fd(session, LU_MANIFEST_TOKEN);
+
+	if (manifest >= 0)
+		close(manifest);
+	if (manifest != -EINVAL && manifest != -ENOENT)
+		return session;
+	say("a session without a machine is dropped: it was prepared and not saved, or is over");
+	lu_session_finish(session);
+	close(session);
+	leave_custody(k);
+	return failed(-ENOENT,
+		      "the previous kernel handed over no such machine");
+}
+
 static int take_session(struct keeper *k)
 {
 	char name[LU_SESSION_NAME_SIZE];
-	int session, ret;
+	int session;
 
 	session_name(name, k->vm.name);
 	session = lu_custody_take(name);
-	if (session < 0)
-		return retrieve_session(k, name);
-	k->in_custody = true;
-	ret = lu_session_retrieve_fd(session, LU_MANIFEST_TOKEN);
-	if (ret >= 0) {
-		close(ret);
+	k->in_custody = session >= 0;
+	if (session >= 0)
+		session = check_session(k, session);
+	if (session >= 0)
 		return session;
-	}
-	/* Of this kernel, or one that is over: what it was for is gone */
-	if (ret != -EINVAL)
-		return session;
-	say("systemd kept a session from which nothing can be had any more");
-	close(session);
-	leave_custody(k);
-	return retrieve_session(k, name);
+	session = retrieve_session(k, name);
+	return session < 0 ? session : check_session(k, session);
 }
 
 static int begin(struct keeper *k, const struct options *options)
@@ -476,8 +512,9 @@ static int begin(struct keeper *k, const struct options *options)
 	int session, ret;
 
 	if (options->task == TASK_START) {
-		if (is_incoming(k) <= 0)
-			return start(k, options);
+		ret = is_incoming(k);
+		if (ret <= 0)
+			return ret ? ret : start(k, options);
 		return failed(
 			-EEXIST,
 			"the previous kernel handed it over: resume it, or run it with --either");
@@ -620,6 +657,8 @@ static int in_background(struct keeper *k)
 	close(fds[0]);
 	k->ready = fds[1];
 	setsid();
+	/* It is not the service any more that it was started in, if it was */
+	unsetenv("NOTIFY_SOCKET");
 	dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
 	dup2(log, STDOUT_FILENO);
 	dup2(log, STDERR_FILENO);
@@ -636,6 +675,13 @@ int keeper(const struct options *options)
 {
 	struct keeper k = { .control = -1, .signals = -1, .ready = -1 };
 	int ret = vm_new(&k.vm, options->name);
+	struct rlimit files;
+
+	/* Two for each vector of each device, twice while a machine is saved */
+	if (!getrlimit(RLIMIT_NOFILE, &files)) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
 
 	/* Before the log of the one that there is */
 	if (!ret)

@@ -6,6 +6,6 @@ set -eu
 
 case ${1:-} in
 prepare | save)	exec lu-qemu "$1" --all ;;
-undo)		exec lu-qemu resume --all ;;
+undo)		exec lu-qemu abort --all ;;
 *)		exit 2 ;;
 esac

@@ -313,6 +313,7 @@ void outgoing_init(struct outgoing *out);
 int outgoing_prepare(struct outgoing *out, struct vm *vm);
 int outgoing_abort(struct outgoing *out, struct vm *vm);
 int outgoing_save(struct outgoing *out, struct vm *vm);
+int outgoing_again(struct outgoing *out, const struct vm *vm);
 int outgoing_back(struct outgoing *out, struct vm *vm, json_t **times);
 void outgoing_free(struct outgoing *out);
 
@@ -368,6 +369,7 @@ void incoming_free(struct incoming *in);
 /* --- systemd.c --- */
 
 bool systemd_here(void);
+bool systemd_keeps(void);
 bool systemd_goes_to_kexec(void);
 void systemd_ready(const char *status);
 

@@ -26,7 +26,7 @@ static const char usage[] =
 	"  run        start a virtual machine that can be taken along, and stay beside it\n"
 	"  prepare    preserve its memory, while it runs on\n"
 	"  save       stop it and preserve it: the host can jump to the next kernel\n"
-	"  abort      undo prepare\n"
+	"  abort      undo prepare or save, in the same kernel\n"
 	"  resume     let it go on: in the next kernel, or in this one if it did not jump\n"
 	"  status     show virtual machines, and what stands against taking them along\n"
 	"\n"

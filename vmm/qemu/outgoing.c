@@ -28,6 +28,8 @@
 
 #include "lu-qemu.h"
 
+#define CUSTODY_MS 5000
+
 /* --- times ------------------------------------------------------------------ */
 
 static void took(struct outgoing *out, const char *what, struct instant from)
@@ -144,16 +146,34 @@ static int check_devices(struct outgoing *out, const struct cpr *cpr)
 	return ret;
 }
 
-static int preserve_memory(struct outgoing *out, const struct vm *vm)
+/* With what takes no time: other keepers wait for /dev/liveupdate meanwhile. */
+static int open_session(struct outgoing *out, const struct vm *vm)
 {
 	char name[LU_SESSION_NAME_SIZE];
-	int luo, ret = lu_set_new(&out->set);
+	int luo = luo_open(), ret;
+
+	if (luo < 0)
+		return luo;
+	session_name(name, vm->name);
+	ret = lu_set_preserve_memory(out->set, luo, name);
+	close(luo);
+	return ret ? failed(ret, "its session: %s", strerror(-ret)) : 0;
+}
+
+static int preserve_memory(struct outgoing *out, const struct vm *vm)
+{
+	char name[LU_NAME_SIZE];
+	int ret = lu_set_new(&out->set);
 
 	out->state = ret ? -1 : state_new();
 	if (!ret && out->state < 0)
 		return out->state;
 	if (!ret)
 		ret = lu_set_add_memory(out->set, STATE_MEMBER, out->state);
+	if (!ret)
+		ret = open_session(out, vm);
+	if (ret)
+		return ret;
 	for (size_t i = 0; !ret && i < out->first.nr_fds; i++) {
 		if (!file_is(out->first.fds[i].fd, "memory"))
 			continue;
@@ -162,12 +182,7 @@ static int preserve_memory(struct outgoing *out, const struct vm *vm)
 	}
 	if (ret)
 		return failed(ret, "the machine's memory: %s", strerror(-ret));
-	luo = luo_open();
-	if (luo < 0)
-		return luo;
-	session_name(name, vm->name);
-	ret = lu_set_preserve_memory(out->set, luo, name);
-	close(luo);
+	ret = lu_set_preserve_memory(out->set, -1, NULL);
 	return ret ? set_failed(out->set, ret, "preserving memory") : 0;
 }
 
@@ -338,7 +353,31 @@ int outgoing_save(struct outgoing *out, struct vm *vm)
 }
 
 /**
-  * outgoing_back() - go on in this kernel with what was saved
+ * outgoing_again() - preserve what was saved again, after outgoing_back() failed
+ * @out: saved
+ * @vm: the machine, which has no QEMU
+ *
+ * Return: 0 or a negative errno; nothing is done if it is preserved
+ */
+int outgoing_again(struct outgoing *out, const struct vm *vm)
+{
+	char name[LU_SESSION_NAME_SIZE];
+	int luo, ret;
+
+	if (lu_set_session(out->set) >= 0)
+		return 0;
+	ret = carry_irqs(out, 1);
+	luo = ret ? ret : luo_open();
+	if (luo < 0)
+		return luo;
+	session_name(name, vm->name);
+	ret = lu_set_preserve(out->set, luo, name);
+	close(luo);
+	return ret < 0 ? set_failed(out->set, ret, "preserving it again") : 0;
+}
+
+/**
+ * outgoing_back() - go on in this kernel with what was saved
  * @out: saved
  * @vm: the machine, which has no QEMU
  * @times: where to put how long the steps took; the caller frees it
@@ -348,8 +387,14 @@ int outgoing_save(struct outgoing *out, struct vm *vm)
  */
 int outgoing_back(struct outgoing *out, struct vm *vm, json_t **times)
 {
+	int64_t deadline = deadline_in(CUSTODY_MS);
+	int ret, stream;
+
+	/* The service manager may take its time to close what it had */
+	while ((ret = lu_set_unpreserve(out->set)) == -EBUSY &&
+	       deadline_left(deadline))
+		usleep(10000);
 	/* -EINVAL: this was done by a try before */
-	int ret = lu_set_unpreserve(out->set), stream;
 
 	if (ret && ret != -EINVAL)
 		return failed(ret, "taking the machine out of its session: %s",

@@ -205,5 +205,6 @@ int state_read(int state, json_t **json, int *stream)
 	if (*stream >= 0)
 		return 0;
 	json_decref(*json);
+	*json = NULL;
 	return *stream;
 }

@@ -3,6 +3,7 @@
  * What systemd is to know, and what it knows.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <systemd/sd-bus.h>
 #include <systemd/sd-daemon.h>
 
@@ -11,6 +12,18 @@
 /* Its own socket: the message bus may have been stopped already. */
 #define SYSTEMD "unix:path=/run/systemd/private"
 #define KEXEC_UNIT "/org/freedesktop/systemd1/unit/kexec_2etarget"
+
+/**
+ * systemd_keeps() - is this a service whose files systemd keeps?
+ *
+ * Return: true if so; systemd says in the environment for how many it has room
+ */
+bool systemd_keeps(void)
+{
+	const char *room = getenv("FDSTORE");
+
+	return getenv("NOTIFY_SOCKET") && room && atoi(room) > 0;
+}
 
 /**
  * systemd_goes_to_kexec() - is the system on its way down to start another kernel?

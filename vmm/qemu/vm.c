@@ -163,6 +163,7 @@ static void become_qemu(const struct vm *vm, char **argv, const struct cpr *cpr,
 
 	/* What a terminal sends is for the keeper, which turns the machine off */
 	setpgid(0, 0);
+	dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	/* Memory for devices is locked; if we may not change that QEMU will tell */
