@@ -114,8 +114,9 @@ int helpers_run(const char *what)
 		char *argv[] = { path, (char *)what, NULL };
 
 		snprintf(path, sizeof(path), FOLDER "/%s", list[i]->d_name);
-		if (!access(path, X_OK) && (!ret || !strcmp(what, "undo")))
-			ret = run_program(argv) ?: ret;
+		if (!access(path, X_OK) && (!ret || !strcmp(what, "undo")) &&
+		    run_program(argv))
+			ret = -ECANCELED;
 		free(list[i]);
 	}
 	if (count >= 0)

@@ -362,7 +362,9 @@ int cpr_add_fd(struct cpr *cpr, const char *name, int32_t id, int fd)
 		free(copy);
 		return -ENOMEM;
 	}
-	fds[cpr->nr_fds++] = (struct cpr_fd){ copy, id, fd };
+	fds[cpr->nr_fds].name = copy;
+	fds[cpr->nr_fds].id = id;
+	fds[cpr->nr_fds++].fd = fd;
 	return 0;
 }
 

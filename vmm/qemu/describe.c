@@ -83,6 +83,26 @@ void member_name(char name[LU_NAME_SIZE], const char *kind, size_t i)
 }
 
 /**
+ * set_failed() - note why a call of the library's failed for a set
+ * @set: the set
+ * @ret: what the call returned
+ * @what: what it was for
+ *
+ * Return: @ret
+ */
+int set_failed(const struct lu_set *set, int ret, const char *what)
+{
+	struct lu_member member;
+
+	if (lu_set_failed(set, &member))
+		return failed(ret, "%s: %s", what, strerror(-ret));
+	return failed(ret, "%s: %s%s%s: %s", what, member.name,
+		      member.kind == LU_DEVICE ? " " : "",
+		      member.kind == LU_DEVICE ? member.bdf : "",
+		      strerror(-ret));
+}
+
+/**
  * find_place() - where is a device attached?
  * @out: knows the devices
  * @cpr: what QEMU handed over

@@ -174,6 +174,20 @@ static int make_device(struct incoming *in, const json_t *entry)
 	return cpr_add_device(&in->cpr, &device);
 }
 
+static int make_devices(struct incoming *in)
+{
+	json_t *entry;
+	size_t i;
+
+	json_array_foreach(json_object_get(in->json, "devices"), i, entry) {
+		int ret = make_device(in, entry);
+
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
 /* Arm interrupts of one of the two kinds that a device itself does not raise. */
 static int arm_other(int device, uint32_t index, int32_t eventfd)
 {
@@ -305,25 +319,15 @@ static int arm_all(struct incoming *in)
 static int retrieve(struct incoming *in, const char *what,
 		    int (*step)(struct lu_set *set))
 {
-	struct lu_member member;
 	int ret = step(in->set);
 
-	if (!ret)
-		return 0;
-	if (lu_set_failed(in->set, &member))
-		return failed(ret, "%s: %s", what, strerror(-ret));
-	return failed(ret, "%s: %s%s%s: %s", what, member.name,
-		      member.kind == LU_DEVICE ? " " : "",
-		      member.kind == LU_DEVICE ? member.bdf : "",
-		      strerror(-ret));
+	return ret ? set_failed(in->set, ret, what) : 0;
 }
 
 /* All that QEMU is to be given; done once. */
 static int take_over(struct incoming *in)
 {
 	struct instant begin = instant_now();
-	json_t *entry;
-	size_t i;
 	int ret = retrieve(in, "retrieving", lu_set_retrieve);
 
 	took(in, "retrieve", &begin);
@@ -333,10 +337,7 @@ static int take_over(struct incoming *in)
 	if (!ret)
 		ret = make_files(in);
 	if (!ret)
-		json_array_foreach(json_object_get(in->json, "devices"), i,
-				   entry)
-			if (!ret)
-				ret = make_device(in, entry);
+		ret = make_devices(in);
 	if (!ret)
 		ret = arm_all(in);
 	took(in, "interrupts", &begin);

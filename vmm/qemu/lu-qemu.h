@@ -332,6 +332,7 @@ struct place {
 const char *file_kind(int fd);
 bool file_is(int fd, const char *kind);
 void member_name(char name[LU_NAME_SIZE], const char *kind, size_t i);
+int set_failed(const struct lu_set *set, int ret, const char *what);
 int find_place(const struct outgoing *out, const struct cpr *cpr,
 	       const char *device, struct place *place);
 int describe_set(struct outgoing *out);

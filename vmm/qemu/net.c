@@ -15,13 +15,25 @@
 /* The longest line that somebody may send, in bytes */
 #define LINE_MAX_SIZE (16U << 20)
 
-static int address(struct sockaddr_un *addr, const char *path)
+/* A socket, and what @path is as its address. */
+static int socket_new(struct sockaddr_un *addr, const char *path)
 {
+	int fd;
+
 	*addr = (struct sockaddr_un){ .sun_family = AF_UNIX };
 	if (strlen(path) >= sizeof(addr->sun_path))
 		return failed(-ENAMETOOLONG, "%s: too long for a socket", path);
 	strcpy(addr->sun_path, path);
-	return 0;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	return fd < 0 ? failed(-errno, "a socket: %m") : fd;
+}
+
+static int socket_failed(int fd, const char *path)
+{
+	int ret = failed(-errno, "%s: %m", path);
+
+	close(fd);
+	return ret;
 }
 
 /**
@@ -33,20 +45,14 @@ static int address(struct sockaddr_un *addr, const char *path)
 int socket_listen(const char *path)
 {
 	struct sockaddr_un addr;
-	int ret = address(&addr, path), fd;
+	int fd = socket_new(&addr, path);
 
-	if (ret)
-		return ret;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return failed(-errno, "a socket: %m");
+		return fd;
 	unlink(path);
 	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) ||
-	    listen(fd, SOMAXCONN)) {
-		ret = failed(-errno, "%s: %m", path);
-		close(fd);
-		return ret;
-	}
+	    listen(fd, SOMAXCONN))
+		return socket_failed(fd, path);
 	return fd;
 }
 
@@ -59,18 +65,12 @@ int socket_listen(const char *path)
 int socket_connect(const char *path)
 {
 	struct sockaddr_un addr;
-	int ret = address(&addr, path), fd;
+	int fd = socket_new(&addr, path);
 
-	if (ret)
-		return ret;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return failed(-errno, "a socket: %m");
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr))) {
-		ret = failed(-errno, "%s: %m", path);
-		close(fd);
-		return ret;
-	}
+		return fd;
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
+		return socket_failed(fd, path);
 	return fd;
 }
 

@@ -89,19 +89,6 @@ static int carry_irqs(struct outgoing *out, int carry)
 
 /* --- prepare ---------------------------------------------------------------- */
 
-/* What stands in a call of the library's that fails for a member. */
-static int set_failed(const struct lu_set *set, int ret, const char *what)
-{
-	struct lu_member member;
-
-	if (lu_set_failed(set, &member))
-		return failed(ret, "%s: %s", what, strerror(-ret));
-	return failed(ret, "%s: %s%s%s: %s", what, member.name,
-		      member.kind == LU_DEVICE ? " " : "",
-		      member.kind == LU_DEVICE ? member.bdf : "",
-		      strerror(-ret));
-}
-
 /* Is there only what can cross, or be made anew? */
 static int check_files(const struct cpr *cpr)
 {
