@@ -23,6 +23,7 @@ def see_good(report):
     assert not {key: report[key] for key in wrong if report[key]}
 
 
+@pytest.mark.thorough
 def test_inner(start):
     """It reads a drive that was passed through to it, and receives frames."""
     m = start(vm=True, topology=(Port(Nvme("nvme0", content=stamped("nvme0"))),
