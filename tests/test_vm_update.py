@@ -290,6 +290,11 @@ def refused(vm, change):
     return said
 
 
+def no_devices(command):
+    """Return a command without its devices, and with a console of its own."""
+    return re.sub("vm.console", "vm2.console", re.sub(r"-device vfio-pci\S*", "", command))
+
+
 def test_refusals(start):
     """It is said at once why a virtual machine could not be taken along; nothing is started."""
     m = start(vm=True, topology=(drive("nvme0"),))
@@ -308,7 +313,12 @@ def test_refusals(start):
     command = re.sub(",aux-ram-share=on", "", vm.shell_command())
     m.sh(f"lu-qemu run --background --force vm -- {command} 2>&1")
     vm.wait_reads(50)
+    assert "aux-ram-share=on" in vm.status()["problems"][0]
+    # But not be saved, nor can one that is no service, where there is systemd
     said = m.sh("lu-qemu save vm 2>&1; echo exit $?")
+    assert f"exit {REFUSED}" in said and "no service" in said
+    said = m.sh("NOTIFY_SOCKET=/run/none FDSTORE=1 lu-qemu run --background --force vm2"
+                f" -- {no_devices(command)} 2>&1; lu-qemu save vm2 2>&1; echo exit $?")
     assert f"exit {REFUSED}" in said and "aux-ram-share=on" in said
     see_good(vm.wait_reads(50))
 
