@@ -156,6 +156,7 @@ def test_pool(start, words):
     assert Pool.of(m, page) == Pool(total=2 * count, free=2 * count)
 
 
+@pytest.mark.thorough
 @WORDS
 def test_again_and_again(start, words):
     """After each of some updates there is as much of everything."""
@@ -362,7 +363,6 @@ def test_broken(start):
     assert Pool.of(m, page) == Pool(total=2, surplus=2)
 
 
-@pytest.mark.core("distro")
 @BOTH
 def test_running(start, page, count, words):
     """Devices work with huge pages all through an update, and have them until the session ends."""

@@ -190,7 +190,6 @@ def see_masked_only(m, owner):
         assert not writes    # VFIO masks INTx whenever it is raised, and here it was
 
 
-@pytest.mark.core("distro")
 def test_update(start):
     """A drive and a network controller whose program sleeps until they raise interrupts."""
     m = start(topology=PAIR)
@@ -605,7 +604,9 @@ def messages(events):
             if int(_ADDRESS.match(event.text)[1], 16) & REMAPPABLE]
 
 
-@pytest.mark.parametrize("options", ({}, {"scalable": True}), ids=("legacy", "scalable"))
+@pytest.mark.parametrize("options", (
+    pytest.param({}, marks=pytest.mark.thorough, id="legacy"),
+    pytest.param({"scalable": True}, id="scalable")))
 def test_hostile_messages(start, options):
     """A device that writes interrupt messages all the time raises none between the kernels.
 

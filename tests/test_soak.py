@@ -71,6 +71,7 @@ def soak(folder, kernels, updates, meddle=None):
     return good, report, "\n".join(lines)
 
 
+@pytest.mark.thorough
 def test_three_updates(tmp_path, kernels):
     """Three updates go well; the report has them, and each of them has all accounts."""
     good, report, said = soak(tmp_path, kernels, 3)

@@ -137,6 +137,7 @@ def status(m):
     return {line["state"] for key in ("devices", "files") for line in said[key]}
 
 
+@pytest.mark.thorough
 def test_running(start):
     """A service's drive never stops while systemd takes the machine from kernel to kernel.
 
