@@ -146,8 +146,11 @@ class Running:
 
     # --- in the outgoing kernel ---
 
-    def open(self, *names, shared=False, marked=True):
-        """Open devices, each attached to a page table that is marked; shared: all to one."""
+    def open(self, *names, shared=False, marked=True, flags=0):
+        """Open devices, each attached to a page table that is marked; shared: all to one.
+
+        flags are the kernel's, for page tables.
+        """
         for name in names:
             device = Device(name, self._first + len(self.devices), self.machine.bdf(name),
                             self._page)
@@ -161,7 +164,7 @@ class Running:
             self.devices[name] = device
             device.hwpt = others[0] if shared and others else f"H{name}"
             if device.hwpt not in others:
-                self("hwpt_alloc", "I", device.file, "A", device.hwpt)
+                self("hwpt_alloc_raw", "I", device.file, "A", device.hwpt, flags)
             self("vfio_attach", device.file, device.hwpt)
             if marked and device.hwpt not in others:
                 self.mark(device)

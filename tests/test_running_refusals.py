@@ -17,7 +17,7 @@ MARK_SIZE = 24
 FIND_SIZE = 24
 UNMARK = 1
 # Flags of IOMMU_HWPT_ALLOC.
-NEST_PARENT, DIRTY_TRACKING, FAULT_ID, PASID = 1, 2, 4, 8
+NEST_PARENT, FAULT_ID, PASID = 1, 4, 8
 
 
 def opened(start, *names, **options):
@@ -109,12 +109,12 @@ def test_bad_structures(start):
 
 
 def test_page_tables_that_cannot_go_along(start):
-    """Nesting parents, and page tables with dirty tracking or for PASIDs, are refused."""
+    """Nesting parents, and page tables for PASIDs, are refused."""
     m = start(topology=PAIR, scalable=True)
     owner = Running(m)
     owner.open("nvme0", marked=False)
     made = []
-    for name, flags in (("parent", NEST_PARENT), ("dirty", DIRTY_TRACKING), ("pasid", PASID)):
+    for name, flags in (("parent", NEST_PARENT), ("pasid", PASID)):
         try:
             owner("hwpt_alloc_raw", "I", "Dnvme0", "A", name, flags)
         except GuestError as error:

@@ -78,6 +78,17 @@ static int cmd_hwpt_alloc(const struct arg *a)
 }
 
 /* A page table with features that the library does not ask for. */
+static int cmd_hwpt_dirty(const struct arg *a)
+{
+	struct iommu_hwpt_set_dirty_tracking call = {
+		.size = sizeof(call),
+		.flags = a[2].n ? IOMMU_HWPT_DIRTY_TRACKING_ENABLE : 0,
+		.hwpt_id = a[1].o->id,
+	};
+
+	return sys(ioctl(a[0].o->fd, IOMMU_HWPT_SET_DIRTY_TRACKING, &call));
+}
+
 static int cmd_hwpt_alloc_raw(const struct arg *a)
 {
 	struct iommu_hwpt_alloc call = {
@@ -209,6 +220,7 @@ const struct command iommufd_commands[] = {
 	{ "inode", "o", cmd_inode, "FILE" },
 	{ "ioas_unmap", "oonn", cmd_ioas_unmap, "IOMMUFD IOAS IOVA LENGTH" },
 	{ "hwpt_alloc", "oooN", cmd_hwpt_alloc, "IOMMUFD DEVICE IOAS NEW" },
+	{ "hwpt_dirty", "oon", cmd_hwpt_dirty, "IOMMUFD HWPT ON" },
 	{ "hwpt_alloc_raw", "oooNn", cmd_hwpt_alloc_raw,
 	  "IOMMUFD DEVICE IOAS NEW FLAGS" },
 	{ "hwpt_mark", "oon", cmd_hwpt_mark, "IOMMUFD HWPT TOKEN" },

@@ -65,7 +65,7 @@
  *
  * - The unit is in the same mode, legacy or scalable, in both kernels.
  * - ATS, PRI and PASIDs of a running device are off, and stay off.
- * - No page table that tracks dirty pages, and no nested one.
+ * - No page table in which dirty pages are being tracked, and no nested one.
  * - No device with requester IDs beside its own, or with memory for firmware.
  */
 
@@ -174,7 +174,13 @@ static int intel_liveupdate_domain_preserve(struct iommu_domain *domain,
 	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
 	unsigned int features;
 
-	if (domain->dirty_ops || dmar_domain->nested_parent)
+	/* iommufd does not turn it on any more, see iopt_set_dirty_tracking() */
+	scoped_guard(spinlock, &dmar_domain->lock) {
+		if (dmar_domain->dirty_tracking)
+			return -EBUSY;
+	}
+
+	if (dmar_domain->nested_parent)
 		return -EOPNOTSUPP;
 
 	if (intel_domain_is_ss_paging(dmar_domain)) {

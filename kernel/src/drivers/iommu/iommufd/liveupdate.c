@@ -167,7 +167,7 @@ static int iommufd_liveupdate_check_hwpt(struct iommufd_hwpt_paging *hwpt)
 	struct iommu_domain *domain = hwpt->common.domain;
 
 	if (hwpt->nest_parent || hwpt->common.fault || hwpt->common.pasid_compat ||
-	    domain->dirty_ops || !iommu_liveupdate_can_preserve_domain(domain))
+	    !iommu_liveupdate_can_preserve_domain(domain))
 		return -EOPNOTSUPP;
 
 	return 0;

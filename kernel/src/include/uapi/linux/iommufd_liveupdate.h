@@ -43,10 +43,14 @@ enum iommu_hwpt_liveupdate_mark_flags {
  * A marked page table goes along when the iommufd is preserved, and the devices
  * attached to it are then preserved in running mode: their DMA goes on.
  *
+ * One that can track dirty pages (IOMMU_HWPT_ALLOC_DIRTY_TRACKING) goes along while
+ * it does not: when tracking is on preserving the iommufd fails with EBUSY, and
+ * IOMMU_HWPT_SET_DIRTY_TRACKING does once it is preserved. In the next kernel it is
+ * up to the page table that takes its place.
+ *
  * Return: 0, or -1 with errno EOPNOTSUPP: unknown flags, reserved field not 0,
- * or a page table that cannot go along (nested or a nesting parent, with dirty
- * tracking, for PASIDs, with a fault queue, or of an IOMMU whose driver takes
- * no part); ENOENT: no such page table, or (unmark) not marked with this token;
+ * or a page table that cannot go along (nested or a nesting parent, for PASIDs,
+ * with a fault queue, or of an IOMMU whose driver takes no part); ENOENT: no such page table, or (unmark) not marked with this token;
  * EEXIST: it is marked already, or the token names another one; EBUSY: the
  * iommufd is preserved.
  */
