@@ -346,8 +346,10 @@ static int attach_device(struct lu_set *set, uint32_t i)
 	pt = &set->items[rec->parent];
 	ioas = device_ioas(set, rec);
 	if (set->recs[rec->parent].kind == LU_HWPT && !pt->id && item->id)
-		ret = lu_hwpt_alloc(ioas_iommufd(set, ioas), item->id,
-				    set->items[ioas].id, &pt->id);
+		ret = lu_hwpt_make(
+			ioas_iommufd(set, ioas), item->id, set->items[ioas].id,
+			set->recs[rec->parent].flags & LU_HWPT_TRACKS_DIRTY,
+			&pt->id);
 	if (ret)
 		return ret;
 	if (pt->id)

@@ -15,6 +15,8 @@
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 int lu_ioctl(int fd, unsigned long request, void *arg);
+int lu_hwpt_make(int iommufd, uint32_t dev_id, uint32_t ioas_id, bool dirty,
+		 uint32_t *hwpt_id);
 int lu_open_file(const char *path);
 FILE *lu_open_fdinfo(int fd);
 void lu_bdf_write(char text[LU_BDF_SIZE], uint32_t segment, uint16_t bdf);

@@ -45,11 +45,26 @@ int lu_ioas_map_file(int iommufd, uint32_t ioas_id, int fd, uint64_t offset,
 	return lu_ioctl(iommufd, IOMMU_IOAS_MAP_FILE, &call);
 }
 
-int lu_hwpt_alloc(int iommufd, uint32_t dev_id, uint32_t ioas_id,
-		  uint32_t *hwpt_id)
+int lu_iommufd_tracks_dirty(int iommufd, uint32_t dev_id)
+{
+	struct iommu_hw_info call = {
+		.size = sizeof(call),
+		.dev_id = dev_id,
+	};
+	int ret = lu_ioctl(iommufd, IOMMU_GET_HW_INFO, &call);
+
+	if (ret)
+		return ret;
+	return !!(call.out_capabilities & IOMMU_HW_CAP_DIRTY_TRACKING);
+}
+
+/* lu_hwpt_alloc(), of a page table that can track dirty pages or not */
+int lu_hwpt_make(int iommufd, uint32_t dev_id, uint32_t ioas_id, bool dirty,
+		 uint32_t *hwpt_id)
 {
 	struct iommu_hwpt_alloc call = {
 		.size = sizeof(call),
+		.flags = dirty ? IOMMU_HWPT_ALLOC_DIRTY_TRACKING : 0,
 		.dev_id = dev_id,
 		.pt_id = ioas_id,
 	};
@@ -58,6 +73,12 @@ int lu_hwpt_alloc(int iommufd, uint32_t dev_id, uint32_t ioas_id,
 	if (!ret)
 		*hwpt_id = call.out_hwpt_id;
 	return ret;
+}
+
+int lu_hwpt_alloc(int iommufd, uint32_t dev_id, uint32_t ioas_id,
+		  uint32_t *hwpt_id)
+{
+	return lu_hwpt_make(iommufd, dev_id, ioas_id, false, hwpt_id);
 }
 
 /* What lu_ioas_map_file() takes for these flags of the kernel. */

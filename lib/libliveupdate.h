@@ -488,6 +488,17 @@ int lu_hwpt_alloc(int iommufd, uint32_t dev_id, uint32_t ioas_id,
 		  uint32_t *hwpt_id);
 
 /**
+ * lu_iommufd_tracks_dirty() - can the IOMMU of a device track dirty pages?
+ * @iommufd: iommufd
+ * @dev_id: the device's number, from lu_device_bind()
+ *
+ * Context: any thread.
+ * Return: 1 if it can, 0 if not, or a negative errno: -ENOENT: no such device;
+ * -EBADF, -ENOTTY: no iommufd; others as of IOMMU_GET_HW_INFO.
+ */
+int lu_iommufd_tracks_dirty(int iommufd, uint32_t dev_id);
+
+/**
  * lu_hwpt_mark() - let a page table go along when its iommufd is preserved
  * @iommufd: iommufd
  * @hwpt_id: number of the HWPT
@@ -587,7 +598,7 @@ struct lu_set;
  * @mode: device: LU_MODE_IDLE or LU_MODE_RUNNING
  * @bar: mapping of a device: which BAR
  * @bdf: device: its PCI address
- * @flags: mapping: LU_MAP_READ, LU_MAP_WRITE
+ * @flags: mapping: LU_MAP_READ, LU_MAP_WRITE; HWPT: LU_HWPT_TRACKS_DIRTY
  * @token: memory, iommufd, device: in the session; HWPT: its mark; 0 for none
  * @offset: mapping: first byte in the file or BAR
  * @length: memory, mapping: bytes
@@ -687,6 +698,23 @@ int lu_set_add_ioas(struct lu_set *set, const char *name, const char *iommufd,
  */
 int lu_set_add_hwpt(struct lu_set *set, const char *name, const char *ioas,
 		    uint32_t hwpt_id);
+
+/* A page table that can track dirty pages, in &struct lu_member.flags. */
+#define LU_HWPT_TRACKS_DIRTY 1U
+
+/**
+ * lu_set_hwpt_tracks_dirty() - say that a page table can track dirty pages
+ * @set: local set
+ * @name: name of the HWPT, which was made with IOMMU_HWPT_ALLOC_DIRTY_TRACKING
+ *
+ * So will the one that takes its place after the update. While it goes along, tracking
+ * is off. A library that does not know this takes the manifest for damaged.
+ *
+ * Context: one thread at a time for a set.
+ * Return: 0, or a negative errno: -ENOENT: the set has no such member; -EINVAL: it is
+ * no HWPT; -EBUSY: the set is not local.
+ */
+int lu_set_hwpt_tracks_dirty(struct lu_set *set, const char *name);
 
 /**
  * lu_set_add_device() - add a device

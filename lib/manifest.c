@@ -58,6 +58,7 @@ _Static_assert(sizeof(struct wire_record) == 128, "as docs/abi.md says");
  * @has_length: a length
  * @has_range: flags, offset, length and address
  * @has_bdf: a PCI address
+  * @may_flags: flags that it can have, but for a mapping
  * @parents: kinds that it can belong to, as bits
  * @sources: kinds that it can be a mapping of, as bits
  * @orphan: it need not belong to any
@@ -70,6 +71,7 @@ struct rule {
 	bool has_range;
 	bool has_bdf;
 	bool orphan;
+	uint32_t may_flags;
 	unsigned int parents;
 	unsigned int sources;
 };
@@ -80,6 +82,7 @@ static const struct rule rules[] = {
 	[LU_IOAS] = { .named = true, .parents = BIT(LU_IOMMUFD) },
 	[LU_HWPT] = { .named = true,
 		      .has_token = true,
+		      .may_flags = LU_HWPT_TRACKS_DIRTY,
 		      .parents = BIT(LU_IOAS) },
 	[LU_DEVICE] = { .named = true,
 			.has_token = true,
@@ -165,7 +168,8 @@ static int range_check(const struct lu_record *recs,
 	if (rule->has_length != !!rec->length)
 		return -EINVAL;
 	if (!rule->has_range) {
-		if (rec->offset || rec->iova || rec->flags || rec->bar)
+		if (rec->offset || rec->iova || rec->bar ||
+		    rec->flags & ~rule->may_flags)
 			return -EINVAL;
 		return 0;
 	}

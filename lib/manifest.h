@@ -13,7 +13,7 @@
 /**
  * struct lu_record - a member of a set, or a mapping, as the manifest has it
  * @kind: one of LU_MEMORY to LU_MAPPING
- * @flags: mapping: LU_MAP_READ, LU_MAP_WRITE
+  * @flags: mapping: LU_MAP_READ, LU_MAP_WRITE; HWPT: LU_HWPT_TRACKS_DIRTY
  * @token: memory, iommufd, device: in the session, 0 for an iommufd that does not
  *	   cross; HWPT: in its iommufd
  * @offset: mapping: first byte in the memory or BAR

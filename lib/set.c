@@ -214,6 +214,20 @@ int lu_set_add_hwpt(struct lu_set *set, const char *name, const char *ioas,
 	return ret;
 }
 
+int lu_set_hwpt_tracks_dirty(struct lu_set *set, const char *name)
+{
+	int index = index_of(set, name);
+
+	if (set->stage != LU_LOCAL)
+		return -EBUSY;
+	if (index < 0)
+		return index;
+	if (set->recs[index].kind != LU_HWPT)
+		return -EINVAL;
+	set->recs[index].flags |= LU_HWPT_TRACKS_DIRTY;
+	return 0;
+}
+
 int lu_set_add_device(struct lu_set *set, const char *name, int fd,
 		      const char *pt)
 {

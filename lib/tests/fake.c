@@ -416,6 +416,9 @@ static int hwpt_find(struct file *iommufd,
 	return -ENOENT;
 }
 
+/* How many page tables can track dirty pages. */
+int fake_dirty;
+
 static int hwpt_alloc(struct file *iommufd, struct iommu_hwpt_alloc *call)
 {
 	const struct object *ioas = object_get(iommufd, call->pt_id);
@@ -426,6 +429,7 @@ static int hwpt_alloc(struct file *iommufd, struct iommu_hwpt_alloc *call)
 			  f->id == call->dev_id;
 	if (!device || !ioas || ioas->hwpt)
 		return -ENOENT;
+	fake_dirty += !!(call->flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING);
 	call->out_hwpt_id = object_new(iommufd, true, call->pt_id);
 	return 0;
 }
@@ -446,6 +450,10 @@ static int iommufd_ioctl(int fd, unsigned long request, void *arg)
 		return ioas_map(iommufd, arg);
 	case IOMMU_HWPT_ALLOC:
 		return hwpt_alloc(iommufd, arg);
+	case IOMMU_GET_HW_INFO:
+		((struct iommu_hw_info *)arg)->out_capabilities =
+			IOMMU_HW_CAP_DIRTY_TRACKING;
+		return 0;
 	case IOMMU_HWPT_LIVEUPDATE_MARK:
 		return hwpt_mark(iommufd, arg);
 	default:

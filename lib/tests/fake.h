@@ -29,6 +29,9 @@ extern int fake_last_error;
 extern bool fake_keep;
 extern int fake_kept;
 
+/* How many page tables were made that can track dirty pages. */
+extern int fake_dirty;
+
 int fake_device(const char *bdf);
 void fake_make_idle(int device);
 void fake_refuse_reset(int device);

@@ -302,6 +302,35 @@ static struct lu_set *crossed(void)
 	return incoming_begin();
 }
 
+/* A page table that can track dirty pages is one in the next kernel, too. */
+static void test_dirty(void)
+{
+	struct lu_member member;
+	struct lu_set *set;
+	struct owner o;
+
+	owner_begin(&o);
+	owner_describe(&o);
+	CHECK(lu_iommufd_tracks_dirty(o.iommufd, 1) == 1);
+	CHECK(lu_iommufd_tracks_dirty(-1, 1) == -EBADF);
+	CHECK(lu_set_hwpt_tracks_dirty(o.set, "none") == -ENOENT);
+	CHECK(lu_set_hwpt_tracks_dirty(o.set, "ioas") == -EINVAL);
+	CHECK(!lu_set_hwpt_tracks_dirty(o.set, "pt1"));
+	CHECK(lu_set_preserve(o.set, o.luo, NAME) >= 0);
+	CHECK(lu_set_hwpt_tracks_dirty(o.set, "pt0") == -EBUSY);
+	fake_jump();
+	lu_set_free(o.set);
+	owner_end(&o);
+	set = incoming_begin();
+	CHECK(!lu_set_find(set, "pt0", &member) && !member.flags);
+	CHECK(!lu_set_find(set, "pt1", &member) &&
+	      member.flags == LU_HWPT_TRACKS_DIRTY);
+	fake_dirty = 0;
+	CHECK(!lu_set_take_over(set));
+	CHECK(fake_dirty == 1);
+	lu_set_free(set);
+}
+
 /* Whichever call fails: the same again goes on, and ends well. */
 static void test_take_over_goes_on(void)
 {
@@ -761,6 +790,7 @@ int main(void)
 	test_two_updates();
 	test_preserve_rolls_back();
 	test_memory_first();
+	test_dirty();
 	test_take_over_goes_on();
 	test_irqs();
 	test_restart();

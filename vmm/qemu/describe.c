@@ -246,6 +246,18 @@ static size_t first_with(const struct outgoing *out, size_t i, bool hwpt)
 	return i;
 }
 
+/* QEMU asks for a page table that can track dirty pages wherever there can be one. */
+static int add_hwpt(struct outgoing *out, const char *hwpt, const char *ioas,
+		    const struct place *place, const struct cpr_device *device)
+{
+	int ret = lu_set_add_hwpt(out->set, hwpt, ioas, device->hwpt_id);
+	int dirty = lu_iommufd_tracks_dirty(place->iommufd, device->dev_id);
+
+	if (ret || dirty < 0)
+		return ret ? ret : dirty;
+	return dirty ? lu_set_hwpt_tracks_dirty(out->set, hwpt) : 0;
+}
+
 /* A step for a device and what it is attached to; each is a member once. */
 static int add_place(struct outgoing *out, size_t i)
 {
@@ -269,7 +281,7 @@ static int add_place(struct outgoing *out, size_t i)
 	}
 	member_name(hwpt, "hwpt", first_with(out, i, true));
 	if (!ret && lu_set_find(out->set, hwpt, &member))
-		ret = lu_set_add_hwpt(out->set, hwpt, ioas, device->hwpt_id);
+		ret = add_hwpt(out, hwpt, ioas, &place, device);
 	return ret;
 }
 
