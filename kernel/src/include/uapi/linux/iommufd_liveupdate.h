@@ -50,9 +50,9 @@ enum iommu_hwpt_liveupdate_mark_flags {
  *
  * Return: 0, or -1 with errno EOPNOTSUPP: unknown flags, reserved field not 0,
  * or a page table that cannot go along (nested or a nesting parent, for PASIDs,
- * with a fault queue, or of an IOMMU whose driver takes no part); ENOENT: no such page table, or (unmark) not marked with this token;
- * EEXIST: it is marked already, or the token names another one; EBUSY: the
- * iommufd is preserved.
+ * with a fault queue, or of an IOMMU whose driver takes no part); ENOENT: no such
+ * page table, or (unmark) not marked with this token; EEXIST: it is marked already,
+ * or the token names another one; EBUSY: the iommufd is preserved.
  */
 struct iommu_hwpt_liveupdate_mark {
 	__u32 size;
