@@ -96,12 +96,13 @@ static int ask_all(const json_t *names, const char *what, const char *done,
 	return ret;
 }
 
-/* The first of them go back. */
-static void undo(const json_t *names, size_t count, const char *what)
+/* Those before @end go back, but for the one at @failed, which does so by itself. */
+static void undo(const json_t *names, size_t failed, size_t end)
 {
-	for (size_t i = 0; i < count; i++)
-		ask(json_string_value(json_array_get(names, i)), what,
-		    "runs on");
+	for (size_t i = 0; i < end; i++)
+		if (i != failed)
+			ask(json_string_value(json_array_get(names, i)),
+			    "abort", "runs on");
 }
 
 /**
@@ -116,7 +117,7 @@ int client_prepare(const json_t *names)
 	int ret = ask_all(names, "prepare", "its memory is preserved", &count);
 
 	if (ret)
-		undo(names, count, "abort");
+		undo(names, count, count);
 	return ret;
 }
 
@@ -136,10 +137,7 @@ int client_save(const json_t *names)
 	ret = ask_all(names, "save", "saved", &count);
 	if (!ret)
 		return ret;
-	undo(names, count, "abort");
-	for (size_t i = count + 1; i < json_array_size(names); i++)
-		ask(json_string_value(json_array_get(names, i)), "abort",
-		    "runs on");
+	undo(names, count, json_array_size(names));
 	return ret;
 }
 
@@ -154,19 +152,6 @@ int client_abort(const json_t *names)
 	size_t count;
 
 	return ask_all(names, "abort", "runs on", &count);
-}
-
-/**
- * client_resume() - let machines go on that were saved in this kernel
- * @names: array of their names
- *
- * Return: one of EXIT_*
- */
-int client_resume(const json_t *names)
-{
-	size_t count;
-
-	return ask_all(names, "resume", "runs", &count);
 }
 
 /* --- status ----------------------------------------------------------------- */

@@ -42,6 +42,22 @@ double instant_ms(struct instant from, struct instant to)
 }
 
 /**
+ * took() - note how long a step took
+ * @times: object that gets it, in milliseconds
+ * @what: name of the step
+ * @from: when it began
+ *
+ * Return: this moment, at which the next step begins
+ */
+struct instant took(json_t *times, const char *what, struct instant from)
+{
+	struct instant now = instant_now();
+
+	json_object_set_new(times, what, json_real(instant_ms(from, now)));
+	return now;
+}
+
+/**
  * instant_khz() - how fast the time stamp counter is
  * @from: a moment
  * @to: a later one of the same kernel

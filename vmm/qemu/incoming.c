@@ -58,14 +58,6 @@ void incoming_free(struct incoming *in)
 	incoming_init(in);
 }
 
-static void took(struct incoming *in, const char *what, struct instant *from)
-{
-	struct instant now = instant_now();
-
-	json_object_set_new(in->times, what, json_real(instant_ms(*from, now)));
-	*from = now;
-}
-
 /* --- opening ---------------------------------------------------------------- */
 
 static int read_state(struct incoming *in)
@@ -330,17 +322,17 @@ static int take_over(struct incoming *in)
 	struct instant begin = instant_now();
 	int ret = retrieve(in, "retrieving", lu_set_retrieve);
 
-	took(in, "retrieve", &begin);
+	begin = took(in->times, "retrieve", begin);
 	if (!ret)
 		ret = retrieve(in, "page tables", lu_set_handover);
-	took(in, "page tables", &begin);
+	begin = took(in->times, "page tables", begin);
 	if (!ret)
 		ret = make_files(in);
 	if (!ret)
 		ret = make_devices(in);
 	if (!ret)
 		ret = arm_all(in);
-	took(in, "interrupts", &begin);
+	took(in->times, "interrupts", begin);
 	if (ret) {
 		cpr_free(&in->cpr);
 		in->nr_armed = 0;
@@ -438,14 +430,14 @@ int incoming_resume(struct incoming *in, struct vm *vm)
 
 	if (!ret)
 		ret = load(in, vm);
-	took(in, "QEMU", &begin);
+	begin = took(in->times, "QEMU", begin);
 	if (!ret)
 		ret = retrieve(in, "finishing", lu_set_finish);
 	if (ret) {
 		vm_kill(vm);
 		return ret;
 	}
-	took(in, "finish", &begin);
+	took(in->times, "finish", begin);
 	vm->held = json_is_true(json_object_get(in->json, "running"));
 	signal_all(in);
 	if (vm_go_on(vm))

@@ -61,6 +61,7 @@ struct instant {
 
 struct instant instant_now(void);
 double instant_ms(struct instant from, struct instant to);
+struct instant took(json_t *times, const char *what, struct instant from);
 uint64_t instant_khz(struct instant from, struct instant to);
 int64_t deadline_in(int ms);
 int deadline_left(int64_t deadline);
@@ -84,7 +85,6 @@ int socket_listen(const char *path);
 int socket_accept(int listener, int64_t deadline);
 int socket_connect(const char *path);
 int wait_readable(int fd, int64_t deadline);
-int send_all(int fd, const void *data, size_t size);
 int send_json(int fd, const json_t *message);
 
 /**
@@ -223,7 +223,7 @@ int vm_stop(struct vm *vm, bool *ran);
 int vm_go_on(struct vm *vm);
 void vm_kill(struct vm *vm);
 bool vm_ended(struct vm *vm);
-int vm_path(const struct vm *vm, const char *file, char buf[100]);
+void vm_path(const struct vm *vm, const char *file, char buf[100]);
 
 /* --- inspect.c: can it be taken along? --- */
 
@@ -343,7 +343,7 @@ int describe_json(struct outgoing *out, const struct vm *vm);
 
 /**
  * struct incoming - a machine on its way in
- * @set: what was preserved; NULL when it is taken over
+ * @set: what was preserved
  * @json: what crossed beside that
  * @stream: QEMU's device models, or -1
  * @cpr: what QEMU is to be given
@@ -403,7 +403,6 @@ int client_ask(const char *vm, const char *what, json_t **answer);
 int client_prepare(const json_t *names);
 int client_save(const json_t *names);
 int client_abort(const json_t *names);
-int client_resume(const json_t *names);
 int client_status(const json_t *names, bool json);
 
 #endif /* LU_QEMU_H */

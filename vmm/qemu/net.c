@@ -109,15 +109,7 @@ int socket_accept(int listener, int64_t deadline)
 	return ret < 0 ? -errno : ret;
 }
 
-/**
- * send_all() - send all of some bytes
- * @fd: where to
- * @data: what
- * @size: how many
- *
- * Return: 0 or a negative errno
- */
-int send_all(int fd, const void *data, size_t size)
+static int send_all(int fd, const void *data, size_t size)
 {
 	const char *bytes = data;
 

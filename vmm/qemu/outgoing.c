@@ -30,14 +30,6 @@
 
 #define CUSTODY_MS 5000
 
-/* --- times ------------------------------------------------------------------ */
-
-static void took(struct outgoing *out, const char *what, struct instant from)
-{
-	json_object_set_new(out->times, what,
-			    json_real(instant_ms(from, instant_now())));
-}
-
 /**
  * outgoing_init() - begin with nothing
  * @out: what is to begin
@@ -133,8 +125,11 @@ static int check_devices(struct outgoing *out, const struct cpr *cpr)
 	return ret;
 }
 
-/* With what takes no time: other keepers wait for /dev/liveupdate meanwhile. */
-static int open_session(struct outgoing *out, const struct vm *vm)
+/* Preserve in the machine's session, which is made for that. */
+static int make_session(struct outgoing *out, const struct vm *vm,
+			int (*preserve)(struct lu_set *set, int luo,
+					const char *session),
+			const char *what)
 {
 	char name[LU_SESSION_NAME_SIZE];
 	int luo = luo_open(), ret;
@@ -142,9 +137,9 @@ static int open_session(struct outgoing *out, const struct vm *vm)
 	if (luo < 0)
 		return luo;
 	session_name(name, vm->name);
-	ret = lu_set_preserve_memory(out->set, luo, name);
+	ret = preserve(out->set, luo, name);
 	close(luo);
-	return ret ? failed(ret, "its session: %s", strerror(-ret)) : 0;
+	return ret < 0 ? set_failed(out->set, ret, what) : 0;
 }
 
 static int preserve_memory(struct outgoing *out, const struct vm *vm)
@@ -157,8 +152,10 @@ static int preserve_memory(struct outgoing *out, const struct vm *vm)
 		return out->state;
 	if (!ret)
 		ret = lu_set_add_memory(out->set, STATE_MEMBER, out->state);
+	/* With what takes no time: other keepers wait for /dev/liveupdate meanwhile */
 	if (!ret)
-		ret = open_session(out, vm);
+		ret = make_session(out, vm, lu_set_preserve_memory,
+				   "its session");
 	if (ret)
 		return ret;
 	for (size_t i = 0; !ret && i < out->first.nr_fds; i++) {
@@ -207,11 +204,10 @@ int outgoing_prepare(struct outgoing *out, struct vm *vm)
 		ret = check_devices(out, &out->first);
 	if (!ret)
 		ret = handover_cancel(&out->handover, vm);
-	took(out, "look", begin);
-	begin = instant_now();
+	begin = took(out->times, "look", begin);
 	if (!ret)
 		ret = preserve_memory(out, vm);
-	took(out, "memory", begin);
+	took(out->times, "memory", begin);
 	if (ret)
 		outgoing_abort(out, vm);
 	return ret;
@@ -284,7 +280,7 @@ static int write_state(struct outgoing *out)
 {
 	struct instant now = instant_now();
 
-	took(out, "stopped for", out->stopped);
+	took(out->times, "stopped for", out->stopped);
 	json_object_set_new(out->json, "stopped tsc",
 			    json_integer(out->stopped.tsc));
 	json_object_set_new(out->json, "tsc khz",
@@ -303,16 +299,14 @@ static int save_in_qemu(struct outgoing *out, struct vm *vm)
 	out->stopped = instant_now();
 	if (!ret)
 		ret = hand_over(out, vm);
-	took(out, "hand-over", begin);
-	begin = instant_now();
+	begin = took(out->times, "hand-over", begin);
 	if (!ret)
 		ret = preserve_devices(out, vm);
-	took(out, "devices", begin);
-	begin = instant_now();
+	begin = took(out->times, "devices", begin);
 	if (!ret)
 		ret = handover_stream(&out->handover, vm, out->state,
 				      &out->stream);
-	took(out, "stream", begin);
+	took(out->times, "stream", begin);
 	return ret;
 }
 
@@ -335,7 +329,7 @@ int outgoing_save(struct outgoing *out, struct vm *vm)
 	}
 	vm_kill(vm);
 	handover_end(&out->handover);
-	took(out, "end of QEMU", begin);
+	took(out->times, "end of QEMU", begin);
 	return write_state(out);
 }
 
@@ -348,19 +342,14 @@ int outgoing_save(struct outgoing *out, struct vm *vm)
  */
 int outgoing_again(struct outgoing *out, const struct vm *vm)
 {
-	char name[LU_SESSION_NAME_SIZE];
-	int luo, ret;
+	int ret;
 
 	if (lu_set_session(out->set) >= 0)
 		return 0;
 	ret = carry_irqs(out, 1);
-	luo = ret ? ret : luo_open();
-	if (luo < 0)
-		return luo;
-	session_name(name, vm->name);
-	ret = lu_set_preserve(out->set, luo, name);
-	close(luo);
-	return ret < 0 ? set_failed(out->set, ret, "preserving it again") : 0;
+	return ret ? ret :
+		     make_session(out, vm, lu_set_preserve,
+				  "preserving it again");
 }
 
 /**
@@ -382,7 +371,6 @@ int outgoing_back(struct outgoing *out, struct vm *vm, json_t **times)
 	       deadline_left(deadline))
 		usleep(10000);
 	/* -EINVAL: this was done by a try before */
-
 	if (ret && ret != -EINVAL)
 		return failed(ret, "taking the machine out of its session: %s",
 			      strerror(-ret));
@@ -395,7 +383,7 @@ int outgoing_back(struct outgoing *out, struct vm *vm, json_t **times)
 	if (ret)
 		return ret;
 	vm->held = out->stopped_it;
-	took(out, "stopped for", out->stopped);
+	took(out->times, "stopped for", out->stopped);
 	*times = json_deep_copy(out->times);
 	outgoing_free(out);
 	if (vm_go_on(vm))

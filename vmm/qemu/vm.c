@@ -26,13 +26,10 @@
  * @vm: the machine
  * @file: name of the file
  * @buf: where to put the path
- *
- * Return: 0
  */
-int vm_path(const struct vm *vm, const char *file, char buf[100])
+void vm_path(const struct vm *vm, const char *file, char buf[100])
 {
 	snprintf(buf, 100, "%s/%s", vm->dir, file);
-	return 0;
 }
 
 /**
