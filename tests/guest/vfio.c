@@ -26,6 +26,8 @@
 /* No device takes as long for anything. */
 #define SLEEP_MS 10000
 
+#define TOKEN_SIZE 16
+
 /* Names of the interrupt indexes, at their numbers. */
 static const char *const irq_names[] = { "INTX", "MSI", "MSIX" };
 
@@ -45,13 +47,60 @@ static int cmd_vfio_bdf(const struct arg *a)
 	return ret;
 }
 
+/* Read a token, which is a UUID: 32 digits, with a dash here and there. */
+static int token_read(const char *s, uint8_t token[TOKEN_SIZE])
+{
+	for (int i = 0; i < TOKEN_SIZE; i++, s += 2) {
+		s += *s == '-';
+		if (sscanf(s, "%2hhx", &token[i]) != 1 || !s[1])
+			return complain(EINVAL, "the token is no UUID");
+	}
+	return *s ? complain(EINVAL, "the token is no UUID") : 0;
+}
+
+/* Bind a device that SR-IOV has to do with, by the token of its physical function. */
+static int bind_by_token(struct object *dev, int iommufd, const char *uuid)
+{
+	uint8_t token[TOKEN_SIZE];
+	struct vfio_device_bind_iommufd call = {
+		.argsz = sizeof(call),
+		.flags = VFIO_DEVICE_BIND_FLAG_TOKEN,
+		.iommufd = iommufd,
+		.token_uuid_ptr = (uintptr_t)token,
+	};
+	int ret = token_read(uuid, token);
+
+	if (!ret)
+		ret = sys(ioctl(dev->fd, VFIO_DEVICE_BIND_IOMMUFD, &call));
+	if (!ret)
+		dev->id = call.out_devid;
+	return ret;
+}
+
 static int cmd_vfio_bind(const struct arg *a)
 {
-	int ret = lu_device_bind(a[0].o->fd, a[1].o->fd, &a[0].o->id);
+	int ret = a[2].s ? bind_by_token(a[0].o, a[1].o->fd, a[2].s) :
+			   lu_device_bind(a[0].o->fd, a[1].o->fd, &a[0].o->id);
 
 	if (!ret)
 		result("%u", a[0].o->id);
 	return ret;
+}
+
+/* From now on a physical function's virtual ones ask for this token. */
+static int cmd_vfio_token(const struct arg *a)
+{
+	struct {
+		struct vfio_device_feature feature;
+		uint8_t token[TOKEN_SIZE];
+	} call = {
+		.feature.argsz = sizeof(call),
+		.feature.flags = VFIO_DEVICE_FEATURE_SET |
+				 VFIO_DEVICE_FEATURE_PCI_VF_TOKEN,
+	};
+	int ret = token_read(a[1].s, call.token);
+
+	return ret ? ret : sys(ioctl(a[0].o->fd, VFIO_DEVICE_FEATURE, &call));
 }
 
 static int cmd_vfio_id(const struct arg *a)
@@ -729,7 +778,8 @@ int dma_use(const struct object *drv, size_t need, uint64_t magic,
 const struct command vfio_commands[] = {
 	{ "vfio_open", "Ns", cmd_vfio_open, "NEW BDF" },
 	{ "vfio_bdf", "o", cmd_vfio_bdf, "DEVICE" },
-	{ "vfio_bind", "oo", cmd_vfio_bind, "DEVICE IOMMUFD" },
+	{ "vfio_bind", "oo|s", cmd_vfio_bind, "DEVICE IOMMUFD [TOKEN]" },
+	{ "vfio_token", "os", cmd_vfio_token, "DEVICE TOKEN" },
 	{ "vfio_id", "o", cmd_vfio_id, "DEVICE" },
 	{ "vfio_attach", "oo|N", cmd_vfio_attach,
 	  "DEVICE IOAS|HWPT [NEW, its page table]" },
