@@ -4,6 +4,10 @@
  * over VFIO, polling: one ring each way, numbered frames.
  *
  * Like the NVMe driver it keeps everything in one memfd.
+ *
+ * It also drives the controller's virtual functions, which have the same rings
+ * in other places. A virtual function comes up with its queues off: the driver
+ * of the physical one admits it (igb_admit), now and after each reset of it.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -27,19 +31,30 @@
 #define IGB_IVAR0 0x01700
 #define IGB_RCTL 0x00100
 #define IGB_TCTL 0x00400
-#define IGB_RDBAL 0x0c000
-#define IGB_RDBAH 0x0c004
-#define IGB_RDLEN 0x0c008
-#define IGB_SRRCTL 0x0c00c
-#define IGB_RDH 0x0c010
-#define IGB_RDT 0x0c018
-#define IGB_RXDCTL 0x0c028
-#define IGB_TDBAL 0x0e000
-#define IGB_TDBAH 0x0e004
-#define IGB_TDLEN 0x0e008
-#define IGB_TDH 0x0e010
-#define IGB_TDT 0x0e018
-#define IGB_TXDCTL 0x0e028
+/* Rings: one for each queue of a physical function, the first of a virtual one */
+#define IGB_RX 0x0c000
+#define IGB_TX 0x0e000
+#define IGB_RING_STRIDE 0x40
+#define IGB_VF_RX 0x02800
+#define IGB_VF_TX 0x03800
+
+/* Registers of a ring */
+#define IGB_BAL 0x00
+#define IGB_BAH 0x04
+#define IGB_LEN 0x08
+#define IGB_SRRCTL 0x0c
+#define IGB_HEAD 0x10
+#define IGB_TAIL 0x18
+#define IGB_DCTL 0x28
+
+/* Registers by which a physical function governs the virtual ones */
+#define IGB_VFRE 0x00c8c
+#define IGB_VFTE 0x00c90
+#define IGB_RAL(n) (0x05400 + 8 * (n))
+#define IGB_RAH(n) (0x05404 + 8 * (n))
+#define IGB_MRQC 0x05818
+#define IGB_VT_CTL 0x0581c
+#define IGB_VMOLR(pool) (0x05ad0 + 4 * (pool))
 
 #define IGB_CTRL_SLU (1U << 6)
 #define IGB_CTRL_RST (1U << 26)
@@ -59,6 +74,18 @@
 /* Several MSI-X vectors, each of which masks itself when it was raised */
 #define IGB_GPIE_MSIX (1U << 4 | 1U << 30)
 #define IGB_IVAR_VALID 0x80U
+
+/* A queue, with its filter, for each function; what is for nobody goes to the default. */
+#define IGB_MRQC_VMDQ 3
+#define IGB_VT_CTL_DEFAULT(pool) ((uint32_t)(pool) << 7)
+/* Untagged frames; strip the checksum; broadcast. */
+#define IGB_VMOLR_ALL (1U << 24 | 1U << 31)
+#define IGB_VMOLR_BROADCAST (1U << 27)
+#define IGB_RAH_POOL(pool) (1U << (18 + (pool)))
+#define IGB_RAH_VALID (1U << 31)
+/* VF n has pool n, and the last is the physical function's, unless it is alone. */
+#define IGB_POOLS 8
+#define IGB_PF_POOL (IGB_POOLS - 1)
 
 #define TX_ENTRIES 256
 /* Room for all that comes while nobody is there to take it. */
@@ -93,8 +120,12 @@ struct igb_account {
 	uint64_t foreign;
 };
 
+/* @rx, @tx, @ivar: where the registers of the rings and of their interrupt are */
 struct igb_state {
 	struct dma_state dma;
+	uint32_t rx;
+	uint32_t tx;
+	uint32_t ivar;
 	uint32_t tx_tail;
 	uint32_t rx_next;
 	uint32_t vector;
@@ -131,6 +162,12 @@ struct igb {
 	struct igb_state *state;
 };
 
+/* Is it a virtual function? */
+static bool igb_is_vf(const struct igb *igb)
+{
+	return igb->state->rx == IGB_VF_RX;
+}
+
 /* Wait until some bits of a register are all set, or all clear. */
 static int igb_wait(const struct igb *igb, uint32_t reg, uint32_t bits,
 		    bool set)
@@ -154,7 +191,8 @@ static int igb_reset(const struct igb *igb)
 		    reg_read32(&igb->dma, IGB_CTRL) | IGB_CTRL_RST);
 	pause_us(2000);
 	ret = igb_wait(igb, IGB_CTRL, IGB_CTRL_RST, false);
-	reg_write32(&igb->dma, IGB_IMC, ~0U);
+	if (!igb_is_vf(igb))
+		reg_write32(&igb->dma, IGB_IMC, ~0U);
 	reg_write32(&igb->dma, IGB_EIMC, ~0U);
 	return ret;
 }
@@ -171,35 +209,67 @@ static int igb_link(const struct igb *igb)
 	return ret ? ret : igb_wait(igb, IGB_STATUS, IGB_STATUS_LU, true);
 }
 
-/* Tell the device where the rings are, and let it go. */
+/* Tell the device where a ring is. */
+static void igb_ring(const struct igb *igb, uint32_t regs, const void *ring,
+		     size_t size)
+{
+	uint64_t iova = dma_iova(&igb->dma, ring);
+
+	reg_write32(&igb->dma, regs + IGB_BAL, iova);
+	reg_write32(&igb->dma, regs + IGB_BAH, iova >> 32);
+	reg_write32(&igb->dma, regs + IGB_LEN, size);
+	reg_write32(&igb->dma, regs + IGB_HEAD, 0);
+	reg_write32(&igb->dma, regs + IGB_TAIL, 0);
+}
+
+/* Set the rings up, and let them go: frames come as soon as the controller lets them. */
 static int igb_rings(const struct igb *igb)
 {
-	uint64_t tx = dma_iova(&igb->dma, igb->mem->tx);
-	uint64_t rx = dma_iova(&igb->dma, igb->mem->rx);
+	const struct igb_state *state = igb->state;
 	const struct dma *dma = &igb->dma;
 	int ret;
 
-	reg_write32(dma, IGB_TDBAL, tx);
-	reg_write32(dma, IGB_TDBAH, tx >> 32);
-	reg_write32(dma, IGB_TDLEN, sizeof(igb->mem->tx));
-	reg_write32(dma, IGB_TDH, 0);
-	reg_write32(dma, IGB_TDT, 0);
-	reg_write32(dma, IGB_TXDCTL, IGB_QUEUE_ENABLE);
-	reg_write32(dma, IGB_RDBAL, rx);
-	reg_write32(dma, IGB_RDBAH, rx >> 32);
-	reg_write32(dma, IGB_RDLEN, sizeof(igb->mem->rx));
-	reg_write32(dma, IGB_SRRCTL, IGB_SRRCTL_ADVANCED | BUFFER / 1024);
-	reg_write32(dma, IGB_RDH, 0);
-	reg_write32(dma, IGB_RDT, 0);
-	reg_write32(dma, IGB_RXDCTL, IGB_QUEUE_ENABLE);
-	reg_write32(dma, IGB_TCTL, IGB_TCTL_ALL);
-	reg_write32(dma, IGB_RCTL, IGB_RCTL_ALL);
-	ret = igb_wait(igb, IGB_TXDCTL, IGB_QUEUE_ENABLE, true);
+	igb_ring(igb, state->tx, igb->mem->tx, sizeof(igb->mem->tx));
+	reg_write32(dma, state->tx + IGB_DCTL, IGB_QUEUE_ENABLE);
+	igb_ring(igb, state->rx, igb->mem->rx, sizeof(igb->mem->rx));
+	reg_write32(dma, state->rx + IGB_SRRCTL,
+		    IGB_SRRCTL_ADVANCED | BUFFER / 1024);
+	reg_write32(dma, state->rx + IGB_DCTL, IGB_QUEUE_ENABLE);
+	ret = igb_wait(igb, state->tx + IGB_DCTL, IGB_QUEUE_ENABLE, true);
 	if (!ret)
-		ret = igb_wait(igb, IGB_RXDCTL, IGB_QUEUE_ENABLE, true);
+		ret = igb_wait(igb, state->rx + IGB_DCTL, IGB_QUEUE_ENABLE,
+			       true);
 	if (!ret)
-		reg_write32(dma, IGB_RDT, RX_ENTRIES - 1);
+		reg_write32(dma, state->rx + IGB_TAIL, RX_ENTRIES - 1);
 	return ret;
+}
+
+/* Set some bits of a register. */
+static void igb_set(const struct igb *igb, uint32_t reg, uint32_t bits)
+{
+	reg_write32(&igb->dma, reg, reg_read32(&igb->dma, reg) | bits);
+}
+
+/* Let a function have the frames that are for its pool, and send. */
+static void igb_pool(const struct igb *igb, uint32_t pool, uint32_t filter)
+{
+	reg_write32(&igb->dma, IGB_VMOLR(pool), IGB_VMOLR_ALL | filter);
+	igb_set(igb, IGB_VFRE, 1U << pool);
+	igb_set(igb, IGB_VFTE, 1U << pool);
+}
+
+/*
+ * Prepare for virtual functions, none of which is admitted yet. Interrupts of
+ * theirs, too, come as the physical function has said.
+ */
+static void igb_divide(const struct igb *igb)
+{
+	reg_write32(&igb->dma, IGB_VFRE, 0);
+	reg_write32(&igb->dma, IGB_VFTE, 0);
+	reg_write32(&igb->dma, IGB_MRQC, IGB_MRQC_VMDQ);
+	reg_write32(&igb->dma, IGB_VT_CTL, IGB_VT_CTL_DEFAULT(IGB_PF_POOL));
+	reg_write32(&igb->dma, IGB_GPIE, IGB_GPIE_MSIX);
+	igb_pool(igb, IGB_PF_POOL, IGB_VMOLR_BROADCAST);
 }
 
 /* Give a receive buffer to the device. */
@@ -227,31 +297,87 @@ static int igb_use(const struct object *drv, struct igb *igb)
 	return ret;
 }
 
+/* Begin a driver whose rings have their registers at some place, with empty memory. */
+static int igb_begin(const struct arg *a, uint32_t rx, uint32_t tx,
+		     uint32_t ivar, struct igb *igb)
+{
+	int ret = dma_setup(a[0].o, &a[1], &a[2]);
+
+	if (!ret)
+		ret = dma_get(a[0].o, sizeof(struct igb_memory), &igb->dma);
+	if (!ret)
+		ret = vfio_set_master(igb->dma.dev, 1);
+	if (ret)
+		return ret;
+	igb_map(igb);
+	memset(igb->mem, 0, sizeof(*igb->mem));
+	igb->state->dma.iova = a[3].n;
+	igb->state->rx = rx;
+	igb->state->tx = tx;
+	igb->state->ivar = ivar;
+	for (uint32_t i = 0; i < RX_ENTRIES; i++)
+		igb_rx_offer(igb, i);
+	return igb_reset(igb);
+}
+
 static int cmd_igb_start(const struct arg *a)
 {
+	uint32_t queue = a[4].n ? IGB_PF_POOL : 0;
 	struct igb igb;
 	int ret;
 
-	ret = dma_setup(a[0].o, &a[1], &a[2]);
-	if (!ret)
-		ret = dma_get(a[0].o, sizeof(struct igb_memory), &igb.dma);
-	if (!ret)
-		ret = vfio_set_master(igb.dma.dev, 1);
-	if (ret)
-		return ret;
-	igb_map(&igb);
-	memset(igb.mem, 0, sizeof(*igb.mem));
-	igb.state->dma.iova = a[3].n;
-	for (uint32_t i = 0; i < RX_ENTRIES; i++)
-		igb_rx_offer(&igb, i);
-	ret = igb_reset(&igb);
+	if (a[4].n > IGB_PF_POOL)
+		return complain(EINVAL, "of %d pools one is the PF's",
+				IGB_POOLS);
+	ret = igb_begin(a, IGB_RX + queue * IGB_RING_STRIDE,
+			IGB_TX + queue * IGB_RING_STRIDE, IGB_IVAR0 + queue * 4,
+			&igb);
 	if (!ret)
 		ret = igb_link(&igb);
+	if (ret)
+		return ret;
+	if (a[4].n)
+		igb_divide(&igb);
+	ret = igb_rings(&igb);
+	if (ret)
+		return ret;
+	reg_write32(&igb.dma, IGB_TCTL, IGB_TCTL_ALL);
+	reg_write32(&igb.dma, IGB_RCTL, IGB_RCTL_ALL);
+	igb.state->dma.magic = IGB_MAGIC;
+	return 0;
+}
+
+/* A virtual function; frames come once its physical function has admitted it. */
+static int cmd_igbvf_start(const struct arg *a)
+{
+	struct igb igb;
+	int ret = igb_begin(a, IGB_VF_RX, IGB_VF_TX, IGB_IVAR0, &igb);
+
+	if (!ret)
+		ret = igb_wait(&igb, IGB_STATUS, IGB_STATUS_LU, true);
 	if (!ret)
 		ret = igb_rings(&igb);
 	if (!ret)
 		igb.state->dma.magic = IGB_MAGIC;
 	return ret;
+}
+
+/* Let a virtual function have the frames for 02:00:00:00:01:VF, and send. */
+static int cmd_igb_admit(const struct arg *a)
+{
+	uint32_t vf = a[1].n;
+	struct igb igb;
+	int ret = igb_use(a[0].o, &igb);
+
+	if (!ret && vf >= IGB_PF_POOL)
+		ret = complain(EINVAL, "VF %u has no pool", vf);
+	if (ret)
+		return ret;
+	reg_write32(&igb.dma, IGB_RAL(vf + 1), 0x02);
+	reg_write32(&igb.dma, IGB_RAH(vf + 1),
+		    IGB_RAH_VALID | IGB_RAH_POOL(vf) | vf << 8 | 0x01);
+	igb_pool(&igb, vf, 0);
+	return 0;
 }
 
 static int cmd_igb_adopt(const struct arg *a)
@@ -289,7 +415,7 @@ static int igb_send(const struct igb *igb, uint64_t seq)
 		.status = FRAME << 14,
 	};
 	igb->state->tx_tail = (i + 1) % TX_ENTRIES;
-	reg_write32(&igb->dma, IGB_TDT, igb->state->tx_tail);
+	reg_write32(&igb->dma, igb->state->tx + IGB_TAIL, igb->state->tx_tail);
 	while (!(desc->status & IGB_DESC_DONE)) {
 		if (now_ms() > end)
 			return complain(ETIMEDOUT, "frame %llu is not sent",
@@ -324,7 +450,7 @@ static bool igb_receive(const struct igb *igb, struct frame *f, bool *ours)
 	memset(igb->mem->rx_data[i], 0, BUFFER);
 	igb_rx_offer(igb, i);
 	igb->state->rx_next = (i + 1) % RX_ENTRIES;
-	reg_write32(&igb->dma, IGB_RDT, i);
+	reg_write32(&igb->dma, igb->state->rx + IGB_TAIL, i);
 	return true;
 }
 
@@ -459,8 +585,10 @@ static int cmd_igb_irq(const struct arg *a)
 	if (ret)
 		return ret;
 	igb.state->vector = a[1].n;
-	reg_write32(&igb.dma, IGB_GPIE, IGB_GPIE_MSIX);
-	reg_write32(&igb.dma, IGB_IVAR0, IGB_IVAR_VALID | (uint32_t)a[1].n);
+	if (!igb_is_vf(&igb))
+		reg_write32(&igb.dma, IGB_GPIE, IGB_GPIE_MSIX);
+	reg_write32(&igb.dma, igb.state->ivar,
+		    IGB_IVAR_VALID | (uint32_t)a[1].n);
 	reg_write32(&igb.dma, IGB_EIAC, 1U << a[1].n);
 	reg_write32(&igb.dma, IGB_EIAM, 1U << a[1].n);
 	reg_write32(&igb.dma, IGB_EIMS, 1U << a[1].n);
@@ -500,15 +628,19 @@ static int cmd_igb_stop(const struct arg *a)
 
 	if (ret)
 		return ret;
-	reg_write32(&igb.dma, IGB_RCTL, 0);
-	reg_write32(&igb.dma, IGB_TCTL, 0);
+	if (!igb_is_vf(&igb)) {
+		reg_write32(&igb.dma, IGB_RCTL, 0);
+		reg_write32(&igb.dma, IGB_TCTL, 0);
+	}
 	ret = igb_reset(&igb);
 	igb.state->dma.magic = 0;
 	return ret ? ret : vfio_set_master(igb.dma.dev, 0);
 }
 
 const struct command igb_commands[] = {
-	{ "igb_start", "Noon", cmd_igb_start, "NEW DEVICE MEMFD IOVA" },
+	{ "igb_start", "Noon|n", cmd_igb_start, "NEW DEVICE MEMFD IOVA [VFS]" },
+	{ "igbvf_start", "Noon", cmd_igbvf_start, "NEW DEVICE MEMFD IOVA" },
+	{ "igb_admit", "on", cmd_igb_admit, "IGB VF" },
 	{ "igb_adopt", "Noo", cmd_igb_adopt, "NEW DEVICE MEMFD" },
 	{ "igb_tx", "onn", cmd_igb_tx, "IGB FIRST COUNT" },
 	{ "igb_rx_check", "onn", cmd_igb_rx_check, "IGB COUNT MILLISECONDS" },
