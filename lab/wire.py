@@ -13,6 +13,7 @@ import time
 FRAME = 256
 HEADER = struct.Struct("<6s6sHHQ")
 ETHERTYPE = 0xb588
+BROADCAST = b"\xff" * 6
 MASK = (1 << 64) - 1
 
 
@@ -29,9 +30,14 @@ def pattern(seed, place, offset):
     return _mix(_mix(seed ^ _mix(place)) ^ offset)
 
 
-def frame(seq):
+def address(number):
+    """Return the Ethernet address of a controller's virtual function (igb_admit)."""
+    return bytes((2, 0, 0, 0, 1, number))
+
+
+def frame(seq, to=BROADCAST):
     """Make frame number seq."""
-    head = HEADER.pack(b"\xff" * 6, b"\x02" + bytes(5), ETHERTYPE, 0, seq)
+    head = HEADER.pack(to, b"\x02" + bytes(5), ETHERTYPE, 0, seq)
     words = [pattern(0, seq, offset) for offset in range(0, FRAME - HEADER.size, 8)]
     return head + struct.pack(f"<{len(words)}Q", *words)
 
@@ -51,12 +57,13 @@ class Stream(threading.Thread):
     none is left out.
     """
 
-    def __init__(self, wire, first, rate):
+    def __init__(self, wire, first, rate, to=BROADCAST):
         """Begin to send."""
         super().__init__(daemon=True)
         self.first = first
         self.next = first
         self._wire = wire
+        self._to = to
         self._interval = 1 / rate
         self._end = threading.Event()
         self._error = None
@@ -70,7 +77,7 @@ class Stream(threading.Thread):
                 due = began + (self.next - self.first) * self._interval
                 if self._end.wait(max(due - time.monotonic(), 0)):
                     return
-                self._wire.send(self.next, 1)
+                self._wire.send(self.next, 1, to=self._to)
                 self.next += 1
         except OSError as error:
             self._error = error
@@ -94,19 +101,19 @@ class Wire:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self.near)
 
-    def send(self, first, count, timeout=10):
+    def send(self, first, count, timeout=10, to=BROADCAST):
         """Send numbered frames; raises TimeoutError when the controller takes them not."""
         for seq in range(first, first + count):
-            self.send_raw(frame(seq), timeout)
+            self.send_raw(frame(seq, to), timeout)
 
     def send_raw(self, data, timeout=10):
         """Send a frame as it is."""
         self._socket.settimeout(timeout)
         self._socket.sendto(data, self.far)
 
-    def stream(self, first, rate):
+    def stream(self, first, rate, to=BROADCAST):
         """Send numbered frames from now on, that many in a second; returns the Stream."""
-        return Stream(self, first, rate)
+        return Stream(self, first, rate, to)
 
     def receive(self, count, timeout=10):
         """Return the numbers of the next count frames of ours, or of those that come in time."""
