@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from . import paths, pci, system as debian, trace
 from .gdb import Debugger
 from .image import ImageError, Kernel, initramfs, inner_files
-from .topology import STANDARD, Run, arguments
+from .topology import STANDARD, Run, arguments, function
 from .wire import Wire
 
 # no_timer_check: on a busy host the timer can be too slow for Linux's test of it, which panics.
@@ -76,6 +76,7 @@ NMI_PATIENCE = 30
 CONSOLE_BUFFER = 1 << 20
 TAIL = 20
 PR_SET_PDEATHSIG = 1
+ENABLE_SRIOV = "/sys/module/vfio_pci/parameters/enable_sriov"
 
 _libc = ctypes.CDLL(None)
 
@@ -578,8 +579,12 @@ class Machine:
 
     def bdf(self, name):
         """Return the PCI address of a device of the topology, as it is now."""
-        found = _find_pci(self._monitor.ask("query-pci"), name)
-        if found is None:
+        device, number = function(name)
+        found = _find_pci(self._monitor.ask("query-pci"), device)
+        if found and number is not None:
+            link = f"/sys/bus/pci/devices/{found}/virtfn{number}"
+            found = self.sh(f"readlink {link}", check=False).rpartition("/")[2]
+        if not found:
             raise KeyError(name)
         return found
 
@@ -612,6 +617,13 @@ class Machine:
         self.sh("[ -d /sys/bus/pci/drivers/vfio-pci ] || modprobe vfio-pci;"
                 "[ -d /sys/module/vfio_iommu_type1 ] || modprobe -q vfio_iommu_type1", check=False)
         self.bind(bdf, "vfio-pci")
+
+    def vfs(self, name, count):
+        """Let a device of vfio-pci's have that many virtual functions, which are vfio-pci's, too."""
+        bdf = self.bdf(name)
+        self.bind_vfio(bdf)
+        self.sh(f"echo 1 >{ENABLE_SRIOV}")
+        self.sh(f"echo {count} >/sys/bus/pci/devices/{bdf}/sriov_numvfs")
 
     def trace_more(self, *names):
         """Have the trace show events from now on that come too often for all machines."""

@@ -7,14 +7,24 @@ A topology is a tuple of root ports. Below each is a device or a switch with dev
 
 Each part has a name. Its PCI address is whatever the machine's firmware and kernel make of
 it: ask Machine.bdf(name).
+
+A device with SR-IOV, such as igb0, has virtual functions igb0vf0, igb0vf1 and so on, as soon as
+Machine.vfs() has made them.
 """
 
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 FIRST_PORT_SLOT = 0x10
 DRIVE_SIZE = 64 << 20
+
+
+def function(name):
+    """Return which device a function is of, and its number; that is None but for virtual ones."""
+    virtual = re.fullmatch(r"(.+)vf(\d+)", name)
+    return (virtual[1], int(virtual[2])) if virtual else (name, None)
 
 
 @dataclass(frozen=True)
@@ -154,4 +164,5 @@ STANDARD = (
 )
 SMALL = (Port(Nvme("nvme0")),)
 
-__all__ = ["Disk", "Edu", "Igb", "Nvme", "Port", "Run", "SMALL", "STANDARD", "Switch", "arguments"]
+__all__ = ["Disk", "Edu", "Igb", "Nvme", "Port", "Run", "SMALL", "STANDARD", "Switch", "arguments",
+           "function"]
