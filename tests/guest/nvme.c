@@ -36,11 +36,21 @@
 #define NVME_ADMIN_CREATE_SQ 0x01
 #define NVME_ADMIN_CREATE_CQ 0x05
 #define NVME_ADMIN_IDENTIFY 0x06
+#define NVME_ADMIN_VIRTUALIZATION 0x1c
+#define NVME_IDENTIFY_SECONDARIES 0x15
 #define NVME_CQ_INTERRUPTS 2
 #define NVME_IO_FLUSH 0x00
 #define NVME_IO_WRITE 0x01
 #define NVME_IO_READ 0x02
 #define NVME_IO_COMPARE 0x05
+
+/* Virtualization Management: what to do, and what with */
+#define NVME_PRIMARY_ASSIGN 0x1
+#define NVME_SECONDARY_OFFLINE 0x7
+#define NVME_SECONDARY_ASSIGN 0x8
+#define NVME_SECONDARY_ONLINE 0x9
+#define NVME_QUEUES 0
+#define NVME_VECTORS 1
 
 /*
  * The memory's layout. The I/O queue is a long one, so that a slow drive has
@@ -75,6 +85,25 @@ struct nvme_cqe {
 	uint16_t sq_id;
 	uint16_t id;
 	uint16_t status;
+};
+
+/* A virtual function's controller, as the physical function's describes it. */
+struct nvme_secondary {
+	uint16_t id;
+	uint16_t primary;
+	uint8_t online;
+	uint8_t reserved[3];
+	uint16_t vf;
+	uint16_t queues;
+	uint16_t vectors;
+	uint8_t unused[18];
+};
+
+/* The first counts those that follow. */
+struct nvme_secondaries {
+	uint8_t count;
+	uint8_t reserved[31];
+	struct nvme_secondary list[127];
 };
 
 /* A queue pair's place: where we write next, where we read next. */
@@ -118,6 +147,7 @@ struct nvme_state {
 	uint32_t stride;
 	uint32_t vector;
 	uint32_t interrupts;
+	uint32_t nsid;
 	struct nvme_queue admin;
 	struct nvme_queue io;
 	struct nvme_account account;
@@ -142,6 +172,7 @@ struct nvme_memory {
 
 _Static_assert(sizeof(struct nvme_sqe) == 64, "a submission has 64 bytes");
 _Static_assert(sizeof(struct nvme_cqe) == 16, "a completion has 16 bytes");
+_Static_assert(sizeof(struct nvme_secondaries) == PAGE, "a list has a page");
 _Static_assert(sizeof(struct nvme_state) <= STATE_SIZE, "state fits its pages");
 _Static_assert(offsetof(struct nvme_memory, io_cq) % PAGE == 0, "on a page");
 _Static_assert(offsetof(struct nvme_memory, data) % PAGE == 0, "on a page");
@@ -257,12 +288,12 @@ static int nvme_enable(const struct nvme *nvme)
 	return nvme_wait_ready(nvme, NVME_CSTS_READY);
 }
 
-/* Learn the size of namespace 1 and of its blocks. */
+/* Learn the size of the namespace and of its blocks. */
 static int nvme_identify(const struct nvme *nvme)
 {
 	struct nvme_sqe sqe = {
 		.opcode = NVME_ADMIN_IDENTIFY,
-		.nsid = 1,
+		.nsid = nvme->state->nsid,
 		.prp1 = dma_iova(&nvme->dma, nvme->mem->identify),
 	};
 	const uint8_t *id = nvme->mem->identify;
@@ -303,6 +334,7 @@ static void nvme_layout(const struct nvme *nvme, uint64_t iova, uint32_t queue)
 {
 	memset(nvme->mem, 0, offsetof(struct nvme_memory, data));
 	nvme->state->dma.iova = iova;
+	nvme->state->nsid = 1;
 	nvme->state->stride = 4U << (nvme_read64(nvme, NVME_CAP) >> 32 & 15);
 	nvme->state->admin =
 		(struct nvme_queue){ .entries = ADMIN_ENTRIES, .phase = 1 };
@@ -330,6 +362,14 @@ static int nvme_use(const struct object *drv, struct nvme *nvme)
 	return ret;
 }
 
+/* Tell what there is to work with. */
+static void nvme_describe(const struct nvme *nvme)
+{
+	result("blocks=%llu block_size=%u",
+	       (unsigned long long)nvme->state->blocks,
+	       nvme->state->block_size);
+}
+
 static int cmd_nvme_start(const struct arg *a)
 {
 	struct nvme nvme;
@@ -352,9 +392,7 @@ static int cmd_nvme_start(const struct arg *a)
 	if (!ret)
 		ret = nvme_create_queues(&nvme);
 	if (!ret)
-		result("blocks=%llu block_size=%u",
-		       (unsigned long long)nvme.state->blocks,
-		       nvme.state->block_size);
+		nvme_describe(&nvme);
 	return ret;
 }
 
@@ -364,6 +402,127 @@ static int cmd_nvme_adopt(const struct arg *a)
 	int ret = dma_setup(a[0].o, &a[1], &a[2]);
 
 	return ret ? ret : nvme_use(a[0].o, &nvme);
+}
+
+/* Work on another namespace from here on. */
+static int cmd_nvme_namespace(const struct arg *a)
+{
+	struct nvme nvme;
+	int ret = nvme_use(a[0].o, &nvme);
+
+	if (ret)
+		return ret;
+	nvme.state->nsid = a[1].n;
+	ret = nvme_identify(&nvme);
+	if (!ret)
+		nvme_describe(&nvme);
+	return ret;
+}
+
+/* One command of Virtualization Management for a controller. */
+static int nvme_virtualize(const struct nvme *nvme, uint32_t action,
+			   uint32_t controller, uint32_t resource,
+			   uint32_t count)
+{
+	struct nvme_sqe sqe = {
+		.opcode = NVME_ADMIN_VIRTUALIZATION,
+		.cdw10 = controller << 16 | resource << 8 | action,
+		.cdw11 = count,
+	};
+
+	return nvme_admin(nvme, &sqe);
+}
+
+/* Find the controller of a virtual function. */
+static int nvme_find_secondary(const struct nvme *nvme, uint32_t vf,
+			       struct nvme_secondary *found)
+{
+	struct nvme_sqe sqe = {
+		.opcode = NVME_ADMIN_IDENTIFY,
+		.prp1 = dma_iova(&nvme->dma, nvme->mem->identify),
+		.cdw10 = NVME_IDENTIFY_SECONDARIES,
+	};
+	const struct nvme_secondaries *all = (void *)nvme->mem->identify;
+	int ret = nvme_admin(nvme, &sqe);
+
+	if (ret)
+		return ret;
+	for (int i = 0; i < all->count; i++) {
+		*found = all->list[i];
+		if (found->vf == vf + 1)
+			return 0;
+	}
+	return complain(ENOENT, "there is no controller for VF %u", vf);
+}
+
+/*
+ * Have no more queues and interrupts than the controller needs for itself: those
+ * that virtual functions may have are its own at first. True after its next
+ * reset as a PCI function.
+ */
+static int cmd_nvme_share(const struct arg *a)
+{
+	struct nvme_secondary vf = {};
+	struct nvme nvme;
+	int ret = nvme_use(a[0].o, &nvme);
+
+	if (!ret)
+		ret = nvme_find_secondary(&nvme, 0, &vf);
+	if (!ret)
+		ret = nvme_virtualize(&nvme, NVME_PRIMARY_ASSIGN, vf.primary,
+				      NVME_QUEUES, 0);
+	if (!ret)
+		ret = nvme_virtualize(&nvme, NVME_PRIMARY_ASSIGN, vf.primary,
+				      NVME_VECTORS, 0);
+	return ret;
+}
+
+/* Give a virtual function queues and interrupts, and let it begin. */
+static int cmd_nvme_online(const struct arg *a)
+{
+	struct nvme_secondary vf = {};
+	struct nvme nvme;
+	int ret = nvme_use(a[0].o, &nvme);
+
+	if (!ret)
+		ret = nvme_find_secondary(&nvme, a[1].n, &vf);
+	if (!ret)
+		ret = nvme_virtualize(&nvme, NVME_SECONDARY_ASSIGN, vf.id,
+				      NVME_QUEUES, a[2].n);
+	if (!ret)
+		ret = nvme_virtualize(&nvme, NVME_SECONDARY_ASSIGN, vf.id,
+				      NVME_VECTORS, a[3].n);
+	return ret ? ret :
+		     nvme_virtualize(&nvme, NVME_SECONDARY_ONLINE, vf.id, 0, 0);
+}
+
+/* Stop a virtual function's controller, and take all back that it was given. */
+static int cmd_nvme_offline(const struct arg *a)
+{
+	struct nvme_secondary vf = {};
+	struct nvme nvme;
+	int ret = nvme_use(a[0].o, &nvme);
+
+	if (!ret)
+		ret = nvme_find_secondary(&nvme, a[1].n, &vf);
+	return ret ? ret :
+		     nvme_virtualize(&nvme, NVME_SECONDARY_OFFLINE, vf.id, 0,
+				     0);
+}
+
+/* Tell what a virtual function's controller has. */
+static int cmd_nvme_secondary(const struct arg *a)
+{
+	struct nvme_secondary vf = {};
+	struct nvme nvme;
+	int ret = nvme_use(a[0].o, &nvme);
+
+	if (!ret)
+		ret = nvme_find_secondary(&nvme, a[1].n, &vf);
+	if (!ret)
+		result("id=%u primary=%u online=%u queues=%u vectors=%u", vf.id,
+		       vf.primary, vf.online, vf.queues, vf.vectors);
+	return ret;
 }
 
 /* Fill a slot's data with the pattern of its blocks. */
@@ -408,7 +567,7 @@ static void slot_submit(const struct nvme *nvme, int slot)
 	struct nvme_sqe sqe = {
 		.opcode = s->opcode,
 		.id = slot,
-		.nsid = 1,
+		.nsid = nvme->state->nsid,
 	};
 
 	if (s->blocks) {
@@ -866,7 +1025,6 @@ static int cmd_nvme_write_to(const struct arg *a)
 {
 	struct nvme_sqe sqe = {
 		.opcode = NVME_ADMIN_IDENTIFY,
-		.nsid = 1,
 		.prp1 = a[1].n + PAGE - 16,
 	};
 	struct nvme nvme;
@@ -874,6 +1032,7 @@ static int cmd_nvme_write_to(const struct arg *a)
 
 	if (ret)
 		return ret;
+	sqe.nsid = nvme.state->nsid;
 	sqe.prp2 = dma_iova(&nvme.dma, nvme.mem->identify);
 	return nvme_admin(&nvme, &sqe);
 }
@@ -895,6 +1054,11 @@ const struct command nvme_commands[] = {
 	{ "nvme_start", "Noon|nn", cmd_nvme_start,
 	  "NEW DEVICE MEMFD IOVA [QUEUE [VECTOR]]" },
 	{ "nvme_adopt", "Noo", cmd_nvme_adopt, "NEW DEVICE MEMFD" },
+	{ "nvme_namespace", "on", cmd_nvme_namespace, "NVME NAMESPACE" },
+	{ "nvme_share", "o", cmd_nvme_share, "NVME" },
+	{ "nvme_online", "onnn", cmd_nvme_online, "NVME VF QUEUES VECTORS" },
+	{ "nvme_offline", "on", cmd_nvme_offline, "NVME VF" },
+	{ "nvme_secondary", "on", cmd_nvme_secondary, "NVME VF" },
 	{ "nvme_write", "onnn", cmd_nvme_write, "NVME LBA BLOCKS SEED" },
 	{ "nvme_read_check", "onnn", cmd_nvme_read_check,
 	  "NVME LBA BLOCKS SEED" },
