@@ -77,6 +77,7 @@ CONSOLE_BUFFER = 1 << 20
 TAIL = 20
 PR_SET_PDEATHSIG = 1
 ENABLE_SRIOV = "/sys/module/vfio_pci/parameters/enable_sriov"
+SHARE_MEMORY, SHARE_IOVA = 8 << 20, 1 << 40
 
 _libc = ctypes.CDLL(None)
 
@@ -618,12 +619,32 @@ class Machine:
                 "[ -d /sys/module/vfio_iommu_type1 ] || modprobe -q vfio_iommu_type1", check=False)
         self.bind(bdf, "vfio-pci")
 
-    def vfs(self, name, count):
-        """Let a device of vfio-pci's have that many virtual functions, which are vfio-pci's, too."""
-        bdf = self.bdf(name)
-        self.bind_vfio(bdf)
-        self.sh(f"echo 1 >{ENABLE_SRIOV}")
-        self.sh(f"echo {count} >/sys/bus/pci/devices/{bdf}/sriov_numvfs")
+    def vfs(self, name, count=0):
+        """Let a device have so many virtual functions, if not more; returns how many it has.
+
+        It is vfio-pci's from then on, and they are, too.
+        """
+        folder = f"/sys/bus/pci/devices/{self.bdf(name)}"
+        have = int(self.sh(f"cat {folder}/sriov_numvfs 2>/dev/null || echo 0"))
+        if have >= count:
+            return have
+        self.bind_vfio(self.bdf(name))
+        if self.sh(f"cat {folder}/class").startswith(pci.CLASS_NVME):
+            self._share_drive(self.bdf(name))
+        self.sh(f"echo 1 >{ENABLE_SRIOV}; echo {count} >{folder}/sriov_numvfs")
+        return count
+
+    def _share_drive(self, bdf):
+        """Have a drive leave queues and interrupts to its virtual functions.
+
+        It does after a reset: vfio-pci's, when its user is gone.
+        """
+        worker = self.worker("vfs")
+        worker.vfio("D", bdf)
+        worker.dma_memory("M", SHARE_MEMORY, SHARE_IOVA)
+        worker("nvme_start", "N", "D", "M", SHARE_IOVA)
+        worker("nvme_share", "N")
+        worker.kill()
 
     def trace_more(self, *names):
         """Have the trace show events from now on that come too often for all machines."""

@@ -19,6 +19,10 @@ from pathlib import Path
 
 FIRST_PORT_SLOT = 0x10
 DRIVE_SIZE = 64 << 20
+# Queues, of which one is for administration, and interrupts that each virtual function of a drive
+# can have; and what the physical one has for itself.
+VF_QUEUES, VF_VECTORS = 32, 4
+PF_QUEUES, PF_VECTORS = 32, 8
 
 
 def function(name):
@@ -27,31 +31,56 @@ def function(name):
     return (virtual[1], int(virtual[2])) if virtual else (name, None)
 
 
+def namespace_of(name):
+    """Return the number of the namespace that a drive's function has for itself."""
+    number = function(name)[1]
+    return 1 if number is None else number + 2
+
+
 @dataclass(frozen=True)
 class Nvme:
     """An NVMe drive; with iops, one that reads no more than that many times a second.
 
-    What is on it at first is the content of a file, and zeroes.
+    What is on it at first is the content of a file, and zeroes. With vfs it can have so many
+    virtual functions. Each has a namespace of its own to work on, which is there from the start,
+    and which all functions see: namespace_of(). So one can be throttled, and the others not.
     """
 
     name: str
     iops: int = 0
     size: int = DRIVE_SIZE
     content: Path = None
+    vfs: int = 0
 
     def arguments(self, bus, run):
         """Return QEMU's arguments for the drive below a bus."""
-        image = run.folder / f"{self.name}.img"
+        args = self._drive(self.name, run)
+        device = f"nvme,id={self.name},bus={bus},addr=0,serial={self.name}"
+        if not self.vfs:
+            return [*args, "-device", f"{device},drive=drive-{self.name}"]
+        queues, vectors = self.vfs * VF_QUEUES, self.vfs * VF_VECTORS
+        args += ["-device", f"nvme-subsys,id=subsys-{self.name},nqn={self.name}",
+                 "-device", f"{device},subsys=subsys-{self.name},sriov_max_vfs={self.vfs},"
+                 f"sriov_vq_flexible={queues},max_ioqpairs={PF_QUEUES + queues},"
+                 f"sriov_vi_flexible={vectors},msix_qsize={PF_VECTORS + vectors}"]
+        names = [self.name, *(f"{self.name}vf{number}" for number in range(self.vfs))]
+        for name in names:
+            args += self._drive(name, run) if name != self.name else []
+            args += ["-device", f"nvme-ns,bus={self.name},drive=drive-{name},shared=on,"
+                     f"nsid={namespace_of(name)}"]
+        return args
+
+    def _drive(self, name, run):
+        """Return QEMU's arguments for what is on the drive, or on one of its namespaces."""
+        image = run.folder / f"{name}.img"
         with open(image, "wb") as file:
             if self.content:
                 file.write(self.content.read_bytes())
             file.truncate(self.size)
-        drive = f"if=none,id=drive-{self.name},file={image},format=raw,cache=unsafe"
+        drive = f"if=none,id=drive-{name},file={image},format=raw,cache=unsafe"
         if self.iops:
             drive += f",throttling.iops-read={self.iops}"
-        return ["-drive", drive, "-device",
-                f"nvme,id={self.name},bus={bus},addr=0,drive=drive-{self.name},"
-                f"serial={self.name}"]
+        return ["-drive", drive]
 
 
 @dataclass(frozen=True)
@@ -164,5 +193,5 @@ STANDARD = (
 )
 SMALL = (Port(Nvme("nvme0")),)
 
-__all__ = ["Disk", "Edu", "Igb", "Nvme", "Port", "Run", "SMALL", "STANDARD", "Switch", "arguments",
-           "function"]
+__all__ = ["Disk", "Edu", "Igb", "Nvme", "Port", "Run", "SMALL", "STANDARD", "Switch", "VF_QUEUES",
+           "VF_VECTORS", "arguments", "function", "namespace_of"]
