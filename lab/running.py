@@ -3,6 +3,9 @@
 
 A drive has a long queue of commands before it and does a few of them each second; a network
 controller receives numbered frames at a fixed rate. Both go on whatever happens to the machine.
+A virtual function works beside the physical one, which is opened first and governs it:
+before.open("igb0", "igb0vf0", "igb0vf1").
+
 The process marks the devices' page tables, preserves memory, iommufd and devices; another process
 in the next kernel takes them over and puts page tables of its own in the place of the old ones.
 
@@ -23,6 +26,8 @@ a program would that has libliveupdate: all of a step in one call, and nothing t
 from dataclasses import dataclass
 
 from . import timeline
+from .topology import VF_QUEUES, VF_VECTORS, function, namespace_of
+from .wire import BROADCAST, address
 from .witness import Witness
 
 IOVA = 0x10_0000_0000
@@ -39,21 +44,26 @@ COMMANDS = 1023
 BLOCKS_OF_COMMAND = 8
 SEED = 21
 FIRST_FRAME = 1000
+# The frames of one device are far from those of all others.
+FRAMES_APART = 1 << 32
 # The MSI-X vector of a drive's I/O queue, whose admin queue has 0, and of a controller's frames.
 VECTOR = 1
 FIRST_QUEUE = 10
 IOMMUFD_TOKEN = 90
+# What vfio-pci asks of the users of a physical function and its virtual ones.
+VF_TOKEN = "6e6f6e65-6f66-796f-7572-627573696e65"
 PATIENCE_MS = 20000
 
 
 @dataclass
 class Device:
-    """A device, and the names and numbers that belong to it."""
+    """A device, and the names and numbers that belong to it; vfs: how many functions it governs."""
 
     name: str
     number: int
     bdf: str = None
     page: int = 0
+    vfs: int = 0
     witness: Witness = None
     hwpt: str = None
     stream: object = None
@@ -62,7 +72,22 @@ class Device:
     @property
     def kind(self):
         """What it is: nvme or igb."""
-        return self.name.rstrip("0123456789")
+        return self.physical.rstrip("0123456789")
+
+    @property
+    def physical(self):
+        """Name of its physical function: its own, unless it is a virtual one."""
+        return function(self.name)[0]
+
+    @property
+    def virtual(self):
+        """Number of a virtual function; None for others."""
+        return function(self.name)[1]
+
+    @property
+    def vf_token(self):
+        """The token to bind it by, where it needs one."""
+        return [VF_TOKEN] if self.vfs or self.virtual is not None else []
 
     @property
     def file(self):
@@ -95,6 +120,16 @@ class Device:
         return FIRST_QUEUE + self.number
 
     @property
+    def first_frame(self):
+        """Number of the first frame that is sent to a controller."""
+        return FIRST_FRAME + self.number * FRAMES_APART
+
+    @property
+    def address(self):
+        """Where its frames are sent to."""
+        return BROADCAST if self.virtual is None else address(self.virtual)
+
+    @property
     def tokens(self):
         """Tokens of its file, its memory, and its page table."""
         return 1 + self.number, 30 + self.number, 60 + self.number
@@ -119,12 +154,13 @@ class Running:
     """A process and its devices."""
 
     def __init__(self, machine, name="owner", *, session="running", first=0, rate=None, page=0,
-                 interrupts=False):
+                 interrupts=False, host=None):
         """Name the process and its session; first is the number of its first device.
 
         page: the size of the huge pages that DMA memory is of. interrupts: whenever the process
         waits for a device it sleeps until that raises an interrupt; these are on at the jump,
-        and go along.
+        and go along. host: the process, another Running, that has the physical functions of its
+        virtual ones.
         """
         self.machine = machine
         self.worker = machine.worker(name)
@@ -135,6 +171,7 @@ class Running:
         self._first = first
         self._page = page
         self._interrupts = interrupts
+        self._host = host or self
 
     def __call__(self, *words, **options):
         """Run a command in the process."""
@@ -149,17 +186,16 @@ class Running:
     def open(self, *names, shared=False, marked=True, flags=0):
         """Open devices, each attached to a page table that is marked; shared: all to one.
 
-        flags are the kernel's, for page tables.
+        flags are the kernel's, for page tables. Virtual functions are made where there are none,
+        before their physical one is opened.
         """
         for name in names:
-            device = Device(name, self._first + len(self.devices), self.machine.bdf(name),
-                            self._page)
-            self.machine.bind_vfio(device.bdf)
+            device = self._device(name, names)
             self("vfio_open", device.file, device.bdf)
             if "I" not in self.worker.objects():
                 self("iommufd", "I")
                 self("ioas", "I", "A")
-            self("vfio_bind", device.file, "I")
+            self("vfio_bind", device.file, "I", *device.vf_token)
             others = [other.hwpt for other in self.devices.values()]
             self.devices[name] = device
             device.hwpt = others[0] if shared and others else f"H{name}"
@@ -169,6 +205,19 @@ class Running:
             if marked and device.hwpt not in others:
                 self.mark(device)
 
+    def _device(self, name, names):
+        """Return one of the devices of these names, which is vfio-pci's then."""
+        needed = [number + 1 for physical, number in map(function, names)
+                  if physical == name and number is not None]
+        device = Device(name, self._first + len(self.devices), page=self._page)
+        if device.virtual is None:
+            device.vfs = self.machine.vfs(name, max(needed, default=0))
+        device.bdf = self.machine.bdf(name)
+        # To be bound again is to lose all virtual functions.
+        if not device.vf_token:
+            self.machine.bind_vfio(device.bdf)
+        return device
+
     def mark(self, device):
         """Mark a device's page table, so that it goes along."""
         self("hwpt_mark", "I", device.hwpt, device.tokens[2])
@@ -177,18 +226,35 @@ class Running:
         """Start the devices' drivers and give them work."""
         for device in self.devices.values():
             self.worker.dma_memory(device.memory, device.size, device.iova, page=device.page)
-            command = f"{device.kind}_start"
-            more = [device.queue] if device.kind == "nvme" else []
+            self._govern(device, "nvme_online", VF_QUEUES, VF_VECTORS)
             if self._interrupts:
                 self("vfio_irq_restore", device.file, "MSIX", VECTOR + 1)
                 self("vfio_irq_carry", device.file, 1)
-                more += [VECTOR] if more else []
-            self(command, device.driver, device.file, device.memory, device.iova, *more)
-            if self._interrupts and device.kind == "igb":
-                self("igb_irq", device.driver, VECTOR)
+            self._drive(device)
+            self._govern(device, "igb_admit")
             # Driving it is when its config space is touched: bus mastering goes on.
             device.witness = Witness(self.machine, device.bdf, self._interrupts)
         self.work()
+
+    def _govern(self, device, command, *words):
+        """Tell the driver of a physical function of this kind something about a virtual one."""
+        if device.virtual is not None and command.startswith(device.kind):
+            driver = self._host.devices[device.physical].driver
+            self._host(command, driver, device.virtual, *words)
+
+    def _drive(self, device):
+        """Start a device's driver."""
+        place = device.driver, device.file, device.memory, device.iova
+        if device.kind == "nvme":
+            self("nvme_start", *place, device.queue, *[VECTOR] * self._interrupts)
+            if device.virtual is not None:
+                self("nvme_namespace", device.driver, namespace_of(device.name))
+        elif device.virtual is not None:
+            self("igbvf_start", *place)
+        else:
+            self("igb_start", *place, device.vfs)
+        if device.kind == "igb" and self._interrupts:
+            self("igb_irq", device.driver, VECTOR)
 
     def work(self):
         """Give the devices work."""
@@ -200,9 +266,9 @@ class Running:
                 self.machine.throttle(device.name, self.rate)
                 self("nvme_queue_mixed", device.driver, 0, blocks, SEED)
             else:
-                self("igb_rx_begin", device.driver, FIRST_FRAME)
-                wire = self.machine.wires[device.name]
-                device.stream = wire.stream(FIRST_FRAME, self.frame_rate)
+                self("igb_rx_begin", device.driver, device.first_frame)
+                wire = self.machine.wires[device.physical]
+                device.stream = wire.stream(device.first_frame, self.frame_rate, device.address)
         self.machine.mark("load")
 
     def refill(self):
@@ -249,7 +315,7 @@ class Running:
     def bind(self):
         """Bind the devices' files to the iommufd, and go on with their drivers."""
         for device in self.devices.values():
-            self("vfio_bind", device.file, "I")
+            self("vfio_bind", device.file, "I", *device.vf_token)
         self.adopt()
 
     def adopt(self):
@@ -307,7 +373,8 @@ class Running:
             else:
                 after = device.stream.stop()
                 details = self.worker.account("igb_rx_account", device.driver, after, PATIENCE_MS)
-                accounts[device.name] = Account(after - FIRST_FRAME, details["good"], details)
+                accounts[device.name] = Account(after - device.first_frame, details["good"],
+                                                details)
         return accounts
 
     def timelines(self, events=None):
