@@ -60,7 +60,7 @@ def test_layouts_as_they_are(layouts):
 
 
 @pytest.mark.parametrize(("header", "old", "new", "version"), [
-    ("pci.h", "\tu32 count;\n\tu32 capacity;", "\tu32 capacity;\n\tu32 count;", "pci-v2"),
+    ("pci.h", "\tu32 count;\n\tu32 capacity;", "\tu32 capacity;\n\tu32 count;", "pci-v3"),
     ("iommu.h", "\tu8 levels;\n\tu16 flags;", "\tu8 levels;\n\tu8 flags;\n\tu8 more;", "iommu-v2"),
     ("iommufd.h", "\tu64 token;\n", "\tu64 token;\n\tu64 more;\n", "iommufd-v1"),
 ], ids=["order", "type", "size"])
@@ -76,10 +76,10 @@ def test_changed_layout(layouts, header, old, new, version):
 def test_embedded(layouts):
     """Who embeds a structure has to raise the own version, too, when it changes."""
     layouts.edit(f"{ABI}/pci.h", "\tu32 aer[4];", "\tu32 aer[5];")
-    layouts.edit(VERSIONS, '"pci-v2"', '"pci-v3"')
+    layouts.edit(VERSIONS, '"pci-v3"', '"pci-v4"')
     code, said = layouts.check("--add")
-    assert code == 1 and "the layout of vfio-pci-v3 has changed" in said
-    layouts.edit(VERSIONS, '"vfio-pci-v3"', '"vfio-pci-v4"')
+    assert code == 1 and "the layout of vfio-pci-v4 has changed" in said
+    layouts.edit(VERSIONS, '"vfio-pci-v4"', '"vfio-pci-v5"')
     assert layouts.check("--add")[0] == 0
 
 

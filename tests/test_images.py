@@ -10,7 +10,7 @@ from lab import SMALL
 from update import (ANY_IMAGE, SESSION, Owner, allow_any_image, at_work, see_good_update,
                     see_jump_refused, see_nothing_lost, see_undisturbed, state, states, take_over)
 
-NEEDS = ("kho-v4", "luo-v5", "memfd-v2", "memfd-hold-v1", "pci-v2", "vfio-pci-v3", "iommu-v2",
+NEEDS = ("kho-v4", "luo-v5", "memfd-v2", "memfd-hold-v1", "pci-v3", "vfio-pci-v4", "iommu-v2",
          "iommufd-v1")
 # All that an image has: a device does not need what its memory is not of.
 DECLARES = (*NEEDS, "hugetlb-memfd-v1")
@@ -67,9 +67,9 @@ def test_raised_version(start):
     """A kernel with another version of one contract is refused, for what it lacks."""
     m, owner = at_work(start, "nvme0", "igb0")
     owner.preserve()
-    has = [version for version in DECLARES if version != "pci-v2"] + ["pci-v9"]
-    image = bzimage.spoil(m, bzimage.raised("pci-v2"))
-    assert not refuses(m, ["pci-v2"], has, image=image)
+    has = [version for version in DECLARES if version != "pci-v3"] + ["pci-v9"]
+    image = bzimage.spoil(m, bzimage.raised("pci-v3"))
+    assert not refuses(m, ["pci-v3"], has, image=image)
     see_as_before(owner)
 
 
@@ -106,9 +106,9 @@ def test_idle_goes_anywhere(start):
     owner.preserve("nvme0")
     owner("preserve", "S", 7, "Mnvme0")
     assert "needs" not in m.sh(f"cat {SESSIONS}")
-    m.kexec_load(image=bzimage.spoil(m, bzimage.raised("vfio-pci-v3")))
+    m.kexec_load(image=bzimage.spoil(m, bzimage.raised("vfio-pci-v4")))
     m.kexec_go()
-    # It would take vfio-pci-v3 in truth: but got nothing of the device, not even of the PCI core.
+    # It would take vfio-pci-v4 in truth: but got nothing of the device, not even of the PCI core.
     assert state(m, m.bdf("nvme0")) == "none"
     owner("session_retrieve", "S", SESSION)
     assert owner.fails("retrieve", "S", 1, "Dnvme0") == "ENOENT"

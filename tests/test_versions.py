@@ -246,8 +246,8 @@ def test_raised_running(start):
     m.kexec_load()
     m.mark("refusing")
     see_jump_refused(m, "ENOEXEC")
-    m.wait_console(r"luo: Freeze failed! The next kernel does not take pci-v2\. "
-                   r"Preserved files need .*pci-v2.*; it takes .*pci-v3", "refusing", timeout=5)
+    m.wait_console(r"luo: Freeze failed! The next kernel does not take pci-v3\. "
+                   r"Preserved files need .*pci-v3.*; it takes .*pci-v4", "refusing", timeout=5)
     allow_any_image(m)
     # Else its native driver would wait for all commands that are in the queue.
     m.throttle("nvme0", 0)

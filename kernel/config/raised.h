@@ -7,4 +7,4 @@
 #include <linux/kho/abi/liveupdate_versions.h>
 
 #undef PCI_LIVEUPDATE_COMPATIBLE
-#define PCI_LIVEUPDATE_COMPATIBLE	"pci-v3"
+#define PCI_LIVEUPDATE_COMPATIBLE	"pci-v4"

@@ -193,7 +193,7 @@ def main():
         topology = (Port(Nvme("nvme0")), Port(Igb("igb0")))
         with Machine(f"seeds-{mode}", topology=topology, **options) as machine:
             owner = Running(machine)
-            owner.open("nvme0", "igb0")
+            owner.open("nvme0", "igb0", "igb0vf0")
             # As many pages as an input has room for
             for device in owner.devices.values():
                 owner.worker.dma_memory(device.memory, "32k", device.iova)

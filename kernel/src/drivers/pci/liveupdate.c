@@ -13,15 +13,18 @@
  *     pci_liveupdate_preserve()         the device and the bridges above it, into
  *                                       the list
  *   pci_device_shutdown() of each device, before the bridges above it
- *     pci_liveupdate_shutdown()         at a kexec bus mastering stays on for running
- *                                       devices of the list and all bridges of it;
- *                                       at any other end all of them are stopped
+ *     pci_liveupdate_skip_shutdown()    at a kexec running devices of the list are left
+ *                                       out; held functions are stopped here
+ *     pci_liveupdate_shutdown()         at a kexec bus mastering stays on for all
+ *                                       bridges of the list; at any other end all
+ *                                       devices of it are stopped
  *
  * Incoming kernel::
  *
  *   enumeration
  *     pci_liveupdate_keep_buses()       bridges keep their bus numbers
  *     pci_liveupdate_setup_device()     looks each device up in the list
+ *     pci_liveupdate_adopt_sriov()      virtual functions stay enabled
  *   driver core
  *     pci_liveupdate_match_driver()     only the driver that preserved it
  *   removal, or a probe that fails
@@ -64,6 +67,7 @@
 #include <linux/io.h>
 #include <linux/iommu.h>
 #include <linux/iommu_liveupdate.h>
+#include <linux/jiffies.h>
 #include <linux/kexec.h>
 #include <linux/kexec_handover.h>
 #include <linux/kho/check/pci.h>
@@ -79,6 +83,9 @@ static DEFINE_MUTEX(pci_liveupdate_lock);
 
 /* This kernel was handed devices, whether they are finished or not */
 static bool pci_liveupdate_came_in;
+
+/* For the device lock of a physical function */
+#define PCI_LIVEUPDATE_PATIENCE	(2 * HZ)
 
 /* One page of entries to begin with; pci_ser_reserve() doubles it. */
 #define PCI_SER_FIRST_CAPACITY	(PAGE_SIZE / sizeof(struct pci_dev_ser))
@@ -132,9 +139,11 @@ static int pci_ser_reserve(struct pci_ser *ser, u32 more)
 	return 0;
 }
 
-static void pci_ser_get_bridge(struct pci_ser *ser, struct pci_dev *bridge)
+/* A bridge above a preserved device, or a physical function that is held for it */
+static void pci_ser_get(struct pci_ser *ser, struct pci_dev *pdev, u8 role,
+			enum pci_liveupdate_state state)
 {
-	struct pci_dev_ser *entry = pci_ser_find_dev(ser, bridge);
+	struct pci_dev_ser *entry = pci_ser_find_dev(ser, pdev);
 
 	if (entry) {
 		entry->refcount++;
@@ -143,15 +152,18 @@ static void pci_ser_get_bridge(struct pci_ser *ser, struct pci_dev *bridge)
 
 	entry = &pci_ser_entries(ser)[ser->count++];
 	*entry = (struct pci_dev_ser) {
-		.domain = pci_domain_nr(bridge->bus),
-		.bdf = pci_dev_id(bridge),
-		.role = PCI_SER_ROLE_BRIDGE,
+		.domain = pci_domain_nr(pdev->bus),
+		.bdf = pci_dev_id(pdev),
+		.role = role,
 		.refcount = 1,
-		.vendor = bridge->vendor,
-		.device = bridge->device,
+		.vendor = pdev->vendor,
+		.device = pdev->device,
 	};
-	pci_liveupdate_record(bridge, entry);
-	WRITE_ONCE(bridge->liveupdate.outgoing, PCI_LIVEUPDATE_BRIDGE);
+	pci_liveupdate_record(pdev, entry);
+	pci_liveupdate_record_sriov(pdev, entry);
+	if (role == PCI_SER_ROLE_HELD)
+		pci_liveupdate_record_data(pdev, entry);
+	WRITE_ONCE(pdev->liveupdate.outgoing, state);
 }
 
 static void pci_ser_add_device(struct pci_ser *ser, struct pci_dev *pdev,
@@ -171,6 +183,9 @@ static void pci_ser_add_device(struct pci_ser *ser, struct pci_dev *pdev,
 	};
 	strscpy_pad(entry->driver, pdev->driver->name);
 	pci_liveupdate_record(pdev, entry);
+	pci_liveupdate_record_sriov(pdev, entry);
+	if (pdev->is_virtfn)
+		pci_ser_find_dev(ser, pci_physfn(pdev))->sriov.vfs++;
 	WRITE_ONCE(pdev->liveupdate.outgoing, mode);
 }
 
@@ -182,6 +197,10 @@ static void pci_ser_put(struct pci_ser *ser, struct pci_dev *pdev)
 	if (WARN_ON(!entry) || --entry->refcount)
 		return;
 
+	if (pdev->is_virtfn)
+		pci_ser_find_dev(ser, pci_physfn(pdev))->sriov.vfs--;
+	if (entry->role == PCI_SER_ROLE_HELD)
+		pci_liveupdate_unprepare_hold(pdev);
 	last = &pci_ser_entries(ser)[--ser->count];
 	*entry = *last;
 	memset(last, 0, sizeof(*last));
@@ -282,8 +301,9 @@ static void pci_liveupdate_forget(struct pci_dev *pdev)
 	if (running) {
 		pci_clear_master(pdev);
 		pci_liveupdate_msix_off(pdev);
-		pci_warn(pdev, "live update: nobody has taken it over, bus mastering is off\n");
 	}
+	if (running && pdev->liveupdate.incoming == PCI_LIVEUPDATE_RUNNING)
+		pci_warn(pdev, "live update: nobody has taken it over, bus mastering is off\n");
 	pci_liveupdate_unfix_bars(pdev);
 	WRITE_ONCE(pdev->liveupdate.incoming, PCI_LIVEUPDATE_NONE);
 }
@@ -295,9 +315,18 @@ static void pci_flb_finish(struct liveupdate_flb_op_args *args)
 
 	guard(mutex)(&pci_liveupdate_lock);
 
-	for_each_pci_dev(pdev)
-		pci_liveupdate_forget(pdev);
+	/* A held function is its driver's now, or the administrator's to release */
+	for_each_pci_dev(pdev) {
+		if (pci_liveupdate_incoming(pdev) == PCI_LIVEUPDATE_HELD)
+			pci_liveupdate_held_finish(pdev);
+		else
+			pci_liveupdate_forget(pdev);
+	}
 
+	for (u32 i = 0; i < ser->count; i++) {
+		if (pci_ser_entries(ser)[i].data)
+			kho_taken_free(phys_to_virt(pci_ser_entries(ser)[i].data));
+	}
 	kho_taken_free(pci_ser_entries(ser));
 	kho_taken_free(ser);
 }
@@ -381,11 +410,28 @@ static int pci_liveupdate_refuse(struct pci_dev *pdev, int err, const char *why)
 	return err;
 }
 
+/* A virtual function needs its physical one, which runs or was prepared to be held. */
+static int pci_liveupdate_add_pf(struct pci_ser *ser, struct pci_dev *vf)
+{
+	struct pci_dev *pf = pci_physfn(vf);
+
+	switch (pci_liveupdate_outgoing(pf)) {
+	case PCI_LIVEUPDATE_RUNNING:
+		return 0;
+	case PCI_LIVEUPDATE_IDLE:
+		return pci_liveupdate_refuse(vf, -ENOENT,
+					     "its physical function is preserved in idle mode");
+	default:
+		pci_ser_get(ser, pf, PCI_SER_ROLE_HELD, PCI_LIVEUPDATE_HELD);
+		return 0;
+	}
+}
+
 static int pci_liveupdate_add(struct pci_ser *ser, struct pci_dev *pdev,
 			      enum pci_liveupdate_state mode)
 {
 	struct pci_dev *bridge;
-	u32 depth = 1;
+	u32 depth = 1 + pdev->is_virtfn;
 	int ret;
 
 	lockdep_assert_held(&pci_liveupdate_lock);
@@ -403,12 +449,54 @@ static int pci_liveupdate_add(struct pci_ser *ser, struct pci_dev *pdev,
 		return pci_liveupdate_refuse(pdev, ret,
 					     "no room in the handover data");
 
+	if (pdev->is_virtfn) {
+		ret = pci_liveupdate_add_pf(ser, pdev);
+		if (ret)
+			return ret;
+	}
 	for (bridge = pci_upstream_bridge(pdev); bridge;
 	     bridge = pci_upstream_bridge(bridge))
-		pci_ser_get_bridge(ser, bridge);
+		pci_ser_get(ser, bridge, PCI_SER_ROLE_BRIDGE,
+			    PCI_LIVEUPDATE_BRIDGE);
 	pci_ser_add_device(ser, pdev, mode);
 
 	return 0;
+}
+
+static int pci_liveupdate_add_locked(struct pci_ser *ser, struct pci_dev *pdev,
+				     enum pci_liveupdate_state mode)
+{
+	guard(mutex)(&pci_liveupdate_lock);
+
+	return pci_liveupdate_add(ser, pdev, mode);
+}
+
+/* With the device lock of its physical function, which may have to be held for it */
+static int pci_liveupdate_add_vf(struct pci_ser *ser, struct pci_dev *vf,
+				 enum pci_liveupdate_state mode)
+{
+	struct pci_dev *pf = pci_physfn(vf);
+	bool prepared = false;
+	const char *why;
+	int ret;
+
+	ret = pci_liveupdate_lock_pf(vf, jiffies + PCI_LIVEUPDATE_PATIENCE, &why);
+	if (ret)
+		return pci_liveupdate_refuse(vf, ret, why);
+
+	if (!pci_liveupdate_outgoing(pf)) {
+		ret = pci_liveupdate_prepare_hold(pf, &why);
+		if (ret)
+			pci_liveupdate_refuse(vf, ret, why);
+		prepared = !ret;
+	}
+	if (!ret)
+		ret = pci_liveupdate_add_locked(ser, vf, mode);
+	if (prepared && pci_liveupdate_outgoing(pf) != PCI_LIVEUPDATE_HELD)
+		pci_liveupdate_unprepare_hold(pf);
+	pci_liveupdate_unlock_pf(vf);
+
+	return ret;
 }
 
 /**
@@ -420,16 +508,22 @@ static int pci_liveupdate_add(struct pci_ser *ser, struct pci_dev *pdev,
  * pci_liveupdate_register(), and keeps @pdev from going away until
  * pci_liveupdate_unpreserve(). A refusal because of the device is logged here.
  *
+ * The physical function of a virtual one is preserved before it, and unpreserved
+ * after it.
+ *
  * Context: Process context, may sleep. Takes pci_liveupdate_lock.
- * Return: 0 on success. -EOPNOTSUPP for a virtual function, a device with
- * virtual functions enabled or one whose BARs cannot be written down, -ENODEV
- * without an IOMMU group, -EXDEV when the IOMMU cannot tell its DMA from another
- * device's, -EBUSY when preserved already, -ENOSPC or -ENOMEM when there is no
- * room to write it down, -ENOENT when called outside of a file's preserve().
+ * Return: 0 on success. -EOPNOTSUPP for an idle device with virtual functions
+ * enabled, a virtual function whose physical one is not of a driver that takes part,
+ * or a device whose BARs cannot be written down, -ENODEV without an IOMMU group,
+ * -EXDEV when the IOMMU cannot tell its DMA from another device's, -EBUSY when
+ * preserved already, or while somebody binds or resets its physical function, -ENOSPC
+ * or -ENOMEM when there is no room to write it down, -ENOENT when the physical function
+ * is neither preserved in running mode nor held, or when called outside of a file's
+ * preserve(); or what the physical function's driver says when it cannot keep it.
  */
 int pci_liveupdate_preserve(struct pci_dev *pdev, enum pci_liveupdate_state mode)
 {
-	enum pci_liveupdate_why why = pci_liveupdate_check(pdev);
+	enum pci_liveupdate_why why = pci_liveupdate_check(pdev, mode);
 	void *obj;
 	int ret;
 
@@ -441,14 +535,64 @@ int pci_liveupdate_preserve(struct pci_dev *pdev, enum pci_liveupdate_state mode
 	if (ret)
 		return ret;
 
-	scoped_guard(mutex, &pci_liveupdate_lock)
-		ret = pci_liveupdate_add(obj, pdev, mode);
-
+	ret = pdev->is_virtfn ? pci_liveupdate_add_vf(obj, pdev, mode) :
+				pci_liveupdate_add_locked(obj, pdev, mode);
 	liveupdate_flb_put_outgoing(&pci_liveupdate_flb);
 
 	return ret;
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_preserve);
+
+/**
+ * pci_liveupdate_check_freeze() - Can a preserved device go now?
+ * @pdev: Device that was preserved.
+ * @end:  When to give up waiting for the device lock of its physical function, in
+ *        jiffies.
+ * @why:  Where to put what is against it.
+ *
+ * Virtual functions cannot be enabled or disabled any more since their physical
+ * function was preserved. But somebody could be in the middle of it then.
+ *
+ * Context: Process context, may sleep; nobody is in such a call now, since the device
+ * lock of the physical function was held after that, by the caller for one that is
+ * preserved, or in pci_liveupdate_preserve() for one that is held. Takes
+ * pci_liveupdate_lock.
+ * Return: 0; -EAGAIN: to be preserved anew; -EBUSY while somebody binds or resets its
+ * physical function; or what the driver of that says when it cannot keep it.
+ */
+int pci_liveupdate_check_freeze(struct pci_dev *pdev, unsigned long end,
+				const char **why)
+{
+	struct pci_dev *pf = pci_physfn(pdev);
+	struct pci_dev_ser *entry;
+	void *obj;
+	int ret;
+
+	ret = liveupdate_flb_get_outgoing(&pci_liveupdate_flb, &obj);
+	*why = "There is no list.";
+	if (ret)
+		return ret;
+
+	scoped_guard(mutex, &pci_liveupdate_lock) {
+		entry = pci_ser_find_dev(obj, pf);
+		*why = "Virtual functions were enabled or disabled while it was preserved.";
+		if (!entry || !pci_liveupdate_same_sriov(pf, entry))
+			ret = -EAGAIN;
+	}
+	liveupdate_flb_put_outgoing(&pci_liveupdate_flb);
+
+	if (ret || pci_liveupdate_outgoing(pf) != PCI_LIVEUPDATE_HELD)
+		return ret;
+
+	ret = pci_liveupdate_lock_pf(pdev, end, why);
+	if (ret)
+		return ret;
+	ret = pci_liveupdate_check_hold(pf, why);
+	pci_liveupdate_unlock_pf(pdev);
+
+	return ret;
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_check_freeze);
 
 /**
  * pci_liveupdate_unpreserve() - Undo pci_liveupdate_preserve()
@@ -458,7 +602,7 @@ EXPORT_SYMBOL_GPL(pci_liveupdate_preserve);
  */
 void pci_liveupdate_unpreserve(struct pci_dev *pdev)
 {
-	struct pci_dev *bridge;
+	struct pci_dev *bridge, *pf = pci_physfn(pdev);
 	void *obj;
 
 	if (WARN_ON(liveupdate_flb_get_outgoing(&pci_liveupdate_flb, &obj)))
@@ -466,6 +610,8 @@ void pci_liveupdate_unpreserve(struct pci_dev *pdev)
 
 	scoped_guard(mutex, &pci_liveupdate_lock) {
 		pci_ser_put(obj, pdev);
+		if (pci_liveupdate_outgoing(pf) == PCI_LIVEUPDATE_HELD)
+			pci_ser_put(obj, pf);
 		for (bridge = pci_upstream_bridge(pdev); bridge;
 		     bridge = pci_upstream_bridge(bridge))
 			pci_ser_put(obj, bridge);
@@ -481,8 +627,8 @@ EXPORT_SYMBOL_GPL(pci_liveupdate_unpreserve);
  *
  * Context: Any context.
  * Return: %PCI_LIVEUPDATE_IDLE or %PCI_LIVEUPDATE_RUNNING for a device that is
- * preserved, %PCI_LIVEUPDATE_BRIDGE for a bridge above one, else
- * %PCI_LIVEUPDATE_NONE.
+ * preserved, %PCI_LIVEUPDATE_BRIDGE for a bridge above one, %PCI_LIVEUPDATE_HELD for a
+ * physical function that is held for one, else %PCI_LIVEUPDATE_NONE.
  */
 enum pci_liveupdate_state pci_liveupdate_outgoing(struct pci_dev *pdev)
 {
@@ -497,7 +643,8 @@ EXPORT_SYMBOL_GPL(pci_liveupdate_outgoing);
  * Context: Any context.
  * Return: %PCI_LIVEUPDATE_IDLE or %PCI_LIVEUPDATE_RUNNING for a device that was
  * handed over and is not finished, %PCI_LIVEUPDATE_BRIDGE for a bridge above
- * one, else %PCI_LIVEUPDATE_NONE.
+ * one, %PCI_LIVEUPDATE_HELD for a physical function that was held and is not released,
+ * else %PCI_LIVEUPDATE_NONE.
  */
 enum pci_liveupdate_state pci_liveupdate_incoming(struct pci_dev *pdev)
 {
@@ -570,6 +717,8 @@ pci_liveupdate_entry_state(const struct pci_dev_ser *entry)
 {
 	if (entry->role == PCI_SER_ROLE_BRIDGE)
 		return PCI_LIVEUPDATE_BRIDGE;
+	if (entry->role == PCI_SER_ROLE_HELD)
+		return PCI_LIVEUPDATE_HELD;
 
 	return entry->mode == PCI_SER_MODE_RUNNING ? PCI_LIVEUPDATE_RUNNING :
 						     PCI_LIVEUPDATE_IDLE;
@@ -580,6 +729,7 @@ const char *pci_liveupdate_state_name(enum pci_liveupdate_state state)
 	static const char * const names[] = {
 		[PCI_LIVEUPDATE_NONE] = "none",
 		[PCI_LIVEUPDATE_BRIDGE] = "bridge",
+		[PCI_LIVEUPDATE_HELD] = "held",
 		[PCI_LIVEUPDATE_IDLE] = "idle",
 		[PCI_LIVEUPDATE_RUNNING] = "running",
 	};
@@ -602,10 +752,13 @@ static const char *pci_liveupdate_check_entry(struct pci_dev *pdev,
 	if (entry->vendor != pdev->vendor || entry->device != pdev->device)
 		return "is another device now";
 
-	if (is_bridge != was_bridge)
+	if (is_bridge != was_bridge ||
+	    pdev->is_virtfn != !!(entry->flags & PCI_SER_VF) ||
+	    (pdev->is_virtfn && pci_dev_id(pci_physfn(pdev)) != entry->physfn))
 		return "is of another kind now";
 
-	if (bridge &&
+	/* A held function does nothing, and no driver is to set it going */
+	if (bridge && entry->role != PCI_SER_ROLE_HELD &&
 	    pci_liveupdate_incoming(bridge) != PCI_LIVEUPDATE_BRIDGE)
 		return "but the bridge above it was not";
 
@@ -639,6 +792,7 @@ void pci_liveupdate_setup_device(struct pci_dev *pdev)
 
 		WRITE_ONCE(pdev->liveupdate.incoming, pci_liveupdate_entry_state(entry));
 		pci_liveupdate_recall(pdev, entry);
+		pci_liveupdate_recall_data(pdev, entry);
 		pci_info(pdev, "live update: incoming, %s\n",
 			 pci_liveupdate_state_name(pdev->liveupdate.incoming));
 	}
@@ -646,8 +800,31 @@ void pci_liveupdate_setup_device(struct pci_dev *pdev)
 	pci_liveupdate_put_incoming();
 }
 
+/* What came of the SR-IOV of a physical function; returns the flags of its entry, or 0. */
+u32 pci_liveupdate_get_sriov(struct pci_dev *pdev, struct pci_sriov_ser *sriov)
+{
+	struct pci_ser *ser = pci_liveupdate_get_incoming();
+	struct pci_dev_ser *entry;
+	u32 flags = 0;
+
+	if (!ser)
+		return 0;
+
+	scoped_guard(mutex, &pci_liveupdate_lock) {
+		entry = pci_ser_find_dev(ser, pdev);
+		if (entry) {
+			flags = entry->flags;
+			*sriov = entry->sriov;
+		}
+	}
+
+	pci_liveupdate_put_incoming();
+
+	return flags;
+}
+
 /* Make it forget what it was doing; what is not there any more does not. */
-static int pci_liveupdate_reset(struct pci_dev *pdev)
+int pci_liveupdate_reset(struct pci_dev *pdev)
 {
 	int ret;
 
@@ -663,30 +840,11 @@ static int pci_liveupdate_reset(struct pci_dev *pdev)
 	return ret;
 }
 
-/**
- * pci_liveupdate_abandon() - A device will not be taken over
- * @pdev: Device that its driver could not probe or open, that lost its driver
- *        after that has opened it, or that is being removed.
- *
- * If it came in running, there is nobody left who would take it over: its bus
- * mastering is turned off, it is reset, so that the next driver does not set its
- * old work going again, and it is not known any more should it be found again. A
- * device that cannot be reset is nobody's until the next boot: its IOMMU group
- * stays with the live update.
- *
- * Context: Process context, may sleep. The caller holds the device lock. Takes
- * pci_liveupdate_lock.
- */
-void pci_liveupdate_abandon(struct pci_dev *pdev)
+/* A device that came in running, or was held, is nobody's from now on. */
+void pci_liveupdate_disown(struct pci_dev *pdev)
 {
+	struct pci_ser *ser = pci_liveupdate_get_incoming();
 	struct pci_dev_ser *entry;
-	struct pci_ser *ser;
-	int ret;
-
-	if (pci_liveupdate_incoming(pdev) != PCI_LIVEUPDATE_RUNNING)
-		return;
-
-	ser = pci_liveupdate_get_incoming();
 
 	scoped_guard(mutex, &pci_liveupdate_lock) {
 		entry = ser ? pci_ser_find_dev(ser, pdev) : NULL;
@@ -697,7 +855,36 @@ void pci_liveupdate_abandon(struct pci_dev *pdev)
 
 	if (ser)
 		pci_liveupdate_put_incoming();
+}
 
+/**
+ * pci_liveupdate_abandon() - A device will not be taken over
+ * @pdev: Device that its driver could not probe or open, that lost its driver
+ *        after that has opened it, or that is being removed.
+ *
+ * If it came in running, there is nobody left who would take it over: its bus
+ * mastering is turned off, it is reset, so that the next driver does not set its
+ * old work going again, and it is not known any more should it be found again. A
+ * device that cannot be reset is nobody's until the next boot: its IOMMU group
+ * stays with the live update. A physical function with virtual ones, whose work a
+ * reset would end, waits for its driver again until it is finished.
+ *
+ * Context: Process context, may sleep. The caller holds the device lock. Takes
+ * pci_liveupdate_lock.
+ */
+void pci_liveupdate_abandon(struct pci_dev *pdev)
+{
+	int ret;
+
+	if (pci_liveupdate_incoming(pdev) != PCI_LIVEUPDATE_RUNNING)
+		return;
+
+	if (pci_num_vf(pdev)) {
+		pci_warn(pdev, "live update: not reset because of its virtual functions, waits for its driver\n");
+		return;
+	}
+
+	pci_liveupdate_disown(pdev);
 	ret = pci_liveupdate_reset(pdev);
 	if (ret)
 		pci_err(pdev, "live update: cannot be reset, and belongs to nobody until the next boot (%pe)\n",
@@ -708,16 +895,63 @@ void pci_liveupdate_abandon(struct pci_dev *pdev)
 EXPORT_SYMBOL_GPL(pci_liveupdate_abandon);
 
 /*
+ * A device is being removed that has no driver any more. Virtual functions that it
+ * has all the same came with it, and go before it.
+ */
+void pci_liveupdate_remove(struct pci_dev *pdev)
+{
+	bool held = pci_liveupdate_incoming(pdev) == PCI_LIVEUPDATE_HELD;
+
+	if (pci_num_vf(pdev)) {
+		pci_liveupdate_set_read_only(pdev, false);
+		pci_clear_master(pdev);
+		pci_liveupdate_msix_off(pdev);
+		pci_disable_sriov(pdev);
+	}
+
+	pci_liveupdate_abandon(pdev);
+	if (held) {
+		pci_liveupdate_forget_left(pdev);
+		pci_liveupdate_disown(pdev);
+		if (pci_liveupdate_reset(pdev))
+			pci_warn(pdev, "live update: cannot be reset\n");
+	}
+}
+
+/*
  * A driver lets go of its device. One that runs and was not opened was not touched
  * either: it waits for that driver again, and for no other. Whoever sets drivers up
  * twice, unbinding what is there first, must not end anybody's work by that.
  */
 void pci_liveupdate_unbind(struct pci_dev *pdev)
 {
+	pci_liveupdate_unbind_held(pdev);
 	if (pci_liveupdate_running(pdev))
 		pci_info(pdev, "live update: runs on without a driver, and waits for it\n");
 	else
 		pci_liveupdate_abandon(pdev);
+}
+
+/*
+ * May root unbind this device's driver? With a physical function go its virtual
+ * ones, so this is refused for as long as those are kept.
+ */
+bool pci_liveupdate_may_unbind(struct device *dev)
+{
+	struct pci_dev *pdev = to_pci_dev(dev);
+
+	return !pci_liveupdate_keeps_vfs(pdev) || !pci_num_vf(pdev);
+}
+
+/* Is anything incoming, and not finished? */
+bool pci_liveupdate_any_incoming(void)
+{
+	if (!pci_liveupdate_get_incoming())
+		return false;
+
+	pci_liveupdate_put_incoming();
+
+	return true;
 }
 
 /*
@@ -727,12 +961,7 @@ void pci_liveupdate_unbind(struct pci_dev *pdev)
  */
 bool pci_liveupdate_keep_buses(void)
 {
-	if (!pci_liveupdate_get_incoming())
-		return READ_ONCE(pci_liveupdate_came_in);
-
-	pci_liveupdate_put_incoming();
-
-	return true;
+	return pci_liveupdate_any_incoming() || READ_ONCE(pci_liveupdate_came_in);
 }
 
 static bool pci_liveupdate_domain_incoming(int domain)
@@ -779,11 +1008,6 @@ bool pci_liveupdate_skip_bridge(struct pci_dev *bridge, int pass)
 	return true;
 }
 
-static bool pci_liveupdate_is_device(enum pci_liveupdate_state state)
-{
-	return state == PCI_LIVEUPDATE_IDLE || state == PCI_LIVEUPDATE_RUNNING;
-}
-
 /*
  * May @drv bind to @pdev? 1: yes, by right of the live update; 0: no;
  * -1: the live update has no say.
@@ -794,6 +1018,12 @@ int pci_liveupdate_match_driver(struct pci_dev *pdev, struct pci_driver *drv)
 	struct pci_ser *ser;
 	int ret = -1;
 
+	if (pci_liveupdate_incoming(pdev) == PCI_LIVEUPDATE_HELD)
+		return pci_liveupdate_may_adopt(pdev, drv) ? ret : 0;
+
+	/* A virtual function that is not preserved is its physical one's driver's */
+	if (!pci_liveupdate_incoming(pdev))
+		pdev = pci_physfn(pdev);
 	if (!pci_liveupdate_is_device(pci_liveupdate_incoming(pdev)))
 		return ret;
 
@@ -814,12 +1044,26 @@ int pci_liveupdate_match_driver(struct pci_dev *pdev, struct pci_driver *drv)
 }
 
 /*
+ * Bus mastering is off, and stays off: nothing can be written any more. It is looked at
+ * once more then, past the check for that, for whoever was in the middle of a write.
+ */
+void pci_liveupdate_no_master(struct pci_dev *pdev)
+{
+	u16 command;
+
+	pci_liveupdate_set_read_only(pdev, true);
+	pci_bus_read_config_word(pdev->bus, pdev->devfn, PCI_COMMAND, &command);
+	if (!PCI_POSSIBLE_ERROR(command) && command & PCI_COMMAND_MASTER)
+		pci_bus_write_config_word(pdev->bus, pdev->devfn, PCI_COMMAND,
+					  command & ~PCI_COMMAND_MASTER);
+}
+
+/*
  * The kernel goes down, and no kernel will take this device over. Its user still
  * runs on another CPU, whose calls make the driver write to the device's
  * configuration: what was saved with bus mastering on is restored, for one. So
  * the device is read-only for good when it was reset, for the driver as well as
- * for user space. Bus mastering is looked at once more then, past the check for
- * that, for whoever was in the middle of a write.
+ * for user space.
  *
  * The lock of configuration accesses (pci_cfg_access_lock()) keeps user space off
  * until then. It is not held on: the driver's own writes ignore it, and error
@@ -827,7 +1071,6 @@ int pci_liveupdate_match_driver(struct pci_dev *pdev, struct pci_driver *drv)
  */
 static void pci_liveupdate_stop(struct pci_dev *pdev)
 {
-	u16 command;
 	bool locked;
 	int ret;
 
@@ -839,11 +1082,7 @@ static void pci_liveupdate_stop(struct pci_dev *pdev)
 	/* A reset brings it there, too, but not past what its driver has saved */
 	pci_set_power_state(pdev, PCI_D0);
 	ret = pci_liveupdate_reset(pdev);
-	pci_liveupdate_set_read_only(pdev, true);
-	pci_bus_read_config_word(pdev->bus, pdev->devfn, PCI_COMMAND, &command);
-	if (!PCI_POSSIBLE_ERROR(command) && command & PCI_COMMAND_MASTER)
-		pci_bus_write_config_word(pdev->bus, pdev->devfn, PCI_COMMAND,
-					  command & ~PCI_COMMAND_MASTER);
+	pci_liveupdate_no_master(pdev);
 	if (locked)
 		pci_cfg_access_unlock(pdev);
 
@@ -855,12 +1094,29 @@ static void pci_liveupdate_stop(struct pci_dev *pdev)
 }
 
 /*
+ * The kernel goes down. Is this device to be left alone, its driver's shutdown
+ * included? So are those that run, and those that are held, when they do no more.
+ */
+bool pci_liveupdate_skip_shutdown(struct pci_dev *pdev)
+{
+	enum pci_liveupdate_state outgoing = pci_liveupdate_outgoing(pdev);
+
+	if (!kexec_in_progress)
+		return false;
+
+	if (outgoing == PCI_LIVEUPDATE_HELD)
+		pci_liveupdate_do_hold(pdev);
+
+	return outgoing == PCI_LIVEUPDATE_RUNNING || outgoing == PCI_LIVEUPDATE_HELD;
+}
+
+/*
  * The kernel goes down. Returns whether the device keeps its bus mastering, at a
  * kexec: not in idle mode, whose freeze has cleared it, even if it is set again.
  *
  * A device that is not handed over must not do DMA from here on: neither the next
  * kernel nor firmware expects it, and IOMMUs are turned off next. So a device that
- * came in running and does not go on is stopped, and so are all devices of sessions
+ * came in running, or was held, and does not go on is stopped, and so are all devices of sessions
  * when the machine is rebooted or turned off without a live update. Devices come
  * before the bridges above them, and those before the IOMMU.
  *
@@ -873,15 +1129,16 @@ bool pci_liveupdate_shutdown(struct pci_dev *pdev)
 	enum pci_liveupdate_state incoming = pci_liveupdate_incoming(pdev);
 
 	if (kexec_in_progress) {
-		if (outgoing == PCI_LIVEUPDATE_BRIDGE ||
-		    outgoing == PCI_LIVEUPDATE_RUNNING)
+		if (outgoing == PCI_LIVEUPDATE_BRIDGE)
 			return true;
-		if (incoming != PCI_LIVEUPDATE_RUNNING)
-			pci_liveupdate_set_read_only(pdev, false);
-		else
+		if (incoming == PCI_LIVEUPDATE_RUNNING ||
+		    incoming == PCI_LIVEUPDATE_HELD)
 			pci_liveupdate_stop(pdev);
+		else
+			pci_liveupdate_set_read_only(pdev, false);
 	} else if (pci_liveupdate_is_device(incoming) ||
-		   pci_liveupdate_is_device(outgoing)) {
+		   pci_liveupdate_is_device(outgoing) ||
+		   incoming == PCI_LIVEUPDATE_HELD) {
 		pci_liveupdate_stop(pdev);
 	} else {
 		pci_liveupdate_set_read_only(pdev, false);

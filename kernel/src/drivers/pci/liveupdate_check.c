@@ -3,9 +3,9 @@
 /**
  * DOC: Which PCI devices a Live Update takes
  *
- * Not every device can be preserved. Refused are virtual functions, physical
- * functions with virtual functions enabled, and devices whose DMA the IOMMU
- * cannot tell from another device's: those that share their IOMMU group with
+ * Not every device can be preserved. Refused are virtual functions whose physical
+ * one neither is of a driver that takes part nor held, in idle mode physical functions with virtual
+ * ones enabled, which a reset would end, and devices whose DMA the IOMMU cannot tell from another device's: those that share their IOMMU group with
  * anything but the bridges above them (the port of a switch without ACS is in
  * the group of what is below it), and those behind a bridge that puts its own
  * requester ID on their requests. &enum pci_liveupdate_why has all reasons.
@@ -64,12 +64,14 @@ static const struct {
 	[PCI_LIVEUPDATE_NOT_READY] = { "not-ready",
 		"is being added or removed", -ENODEV },
 	[PCI_LIVEUPDATE_OFF] = { "off", "live update is off", -EOPNOTSUPP },
-	[PCI_LIVEUPDATE_IS_VF] = { "virtual-function",
-		"is a virtual function", -EOPNOTSUPP },
+	[PCI_LIVEUPDATE_PF] = { "physical-function",
+		"the driver of its physical function takes no part, and that is not to be held",
+		-EOPNOTSUPP },
 	[PCI_LIVEUPDATE_HAS_VFS] = { "has-virtual-functions",
-		"has virtual functions enabled", -EOPNOTSUPP },
+		"would be reset, and has virtual functions enabled",
+		-EOPNOTSUPP },
 	[PCI_LIVEUPDATE_BARS] = { "bars",
-		"it or a bridge above it has a BAR of unusual size",
+		"it, its physical function or a bridge above has a BAR of unusual size",
 		-EOPNOTSUPP },
 	[PCI_LIVEUPDATE_NO_GROUP] = { "no-iommu-group",
 		"has no IOMMU group", -ENODEV },
@@ -175,43 +177,6 @@ static enum pci_liveupdate_why pci_liveupdate_check_dma(struct pci_dev *pdev)
 	return PCI_LIVEUPDATE_YES;
 }
 
-/* What is there about a device because of which it cannot be preserved? */
-enum pci_liveupdate_why pci_liveupdate_check(struct pci_dev *pdev)
-{
-	if (!liveupdate_enabled())
-		return PCI_LIVEUPDATE_OFF;
-
-	if (!pci_dev_is_added(pdev))
-		return PCI_LIVEUPDATE_NOT_READY;
-
-	if (pdev->is_virtfn)
-		return PCI_LIVEUPDATE_IS_VF;
-
-	if (pci_num_vf(pdev))
-		return PCI_LIVEUPDATE_HAS_VFS;
-
-	for (struct pci_dev *dev = pdev; dev; dev = pci_upstream_bridge(dev)) {
-		if (!pci_liveupdate_can_record(dev))
-			return PCI_LIVEUPDATE_BARS;
-	}
-
-	return pci_liveupdate_check_dma(pdev);
-}
-
-/**
- * pci_liveupdate_can_preserve() - Is a device one that can be preserved?
- * @pdev: Device, bound to the driver that calls.
- *
- * Context: Process context, may sleep.
- * Return: 0, or the error with which pci_liveupdate_preserve() would refuse it
- * because of what it is. Nothing is logged.
- */
-int pci_liveupdate_can_preserve(struct pci_dev *pdev)
-{
-	return pci_liveupdate_why_error(pci_liveupdate_check(pdev));
-}
-EXPORT_SYMBOL_GPL(pci_liveupdate_can_preserve);
-
 /* --- drivers ---------------------------------------------------------------- */
 
 void pci_liveupdate_add_driver(struct pci_liveupdate_driver *drv)
@@ -229,7 +194,7 @@ void pci_liveupdate_remove_driver(struct pci_liveupdate_driver *drv)
 }
 
 /* Does the driver that the device is bound to take part, and with this device? */
-static enum pci_liveupdate_why pci_liveupdate_check_driver(struct pci_dev *pdev)
+enum pci_liveupdate_why pci_liveupdate_check_driver(struct pci_dev *pdev)
 {
 	struct pci_liveupdate_driver *drv;
 	const struct device_driver *bound;
@@ -254,6 +219,51 @@ static enum pci_liveupdate_why pci_liveupdate_check_driver(struct pci_dev *pdev)
 
 	return PCI_LIVEUPDATE_OTHER_DRIVER;
 }
+
+/* --- the whole question --------------------------------------------------- */
+
+/* What is there about a device because of which it cannot be preserved? */
+enum pci_liveupdate_why pci_liveupdate_check(struct pci_dev *pdev,
+					     enum pci_liveupdate_state mode)
+{
+	if (!liveupdate_enabled())
+		return PCI_LIVEUPDATE_OFF;
+
+	if (!pci_dev_is_added(pdev))
+		return PCI_LIVEUPDATE_NOT_READY;
+
+	if (pdev->is_virtfn && pci_liveupdate_check_driver(pci_physfn(pdev)) &&
+	    !pci_liveupdate_may_hold(pci_physfn(pdev)))
+		return PCI_LIVEUPDATE_PF;
+
+	if (mode == PCI_LIVEUPDATE_IDLE && pci_num_vf(pdev))
+		return PCI_LIVEUPDATE_HAS_VFS;
+
+	if (!pci_liveupdate_can_record(pci_physfn(pdev)))
+		return PCI_LIVEUPDATE_BARS;
+
+	for (struct pci_dev *dev = pdev; dev; dev = pci_upstream_bridge(dev)) {
+		if (!pci_liveupdate_can_record(dev))
+			return PCI_LIVEUPDATE_BARS;
+	}
+
+	return pci_liveupdate_check_dma(pdev);
+}
+
+/**
+ * pci_liveupdate_can_preserve() - Is a device one that can be preserved?
+ * @pdev: Device, bound to the driver that calls.
+ * @mode: %PCI_LIVEUPDATE_IDLE or %PCI_LIVEUPDATE_RUNNING.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, or the error with which pci_liveupdate_preserve() would refuse it
+ * because of what it is. Nothing is logged.
+ */
+int pci_liveupdate_can_preserve(struct pci_dev *pdev, enum pci_liveupdate_state mode)
+{
+	return pci_liveupdate_why_error(pci_liveupdate_check(pdev, mode));
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_can_preserve);
 
 /* --- sysfs ------------------------------------------------------------------ */
 
@@ -286,14 +296,16 @@ static ssize_t pci_liveupdate_emit(char *buf, enum pci_liveupdate_why why)
 static ssize_t liveupdate_idle_show(struct device *dev,
 				    struct device_attribute *attr, char *buf)
 {
-	return pci_liveupdate_emit(buf, pci_liveupdate_check(to_pci_dev(dev)));
+	return pci_liveupdate_emit(buf, pci_liveupdate_check(to_pci_dev(dev),
+							     PCI_LIVEUPDATE_IDLE));
 }
 static DEVICE_ATTR_RO(liveupdate_idle);
 
 static ssize_t liveupdate_running_show(struct device *dev,
 				       struct device_attribute *attr, char *buf)
 {
-	enum pci_liveupdate_why why = pci_liveupdate_check(to_pci_dev(dev));
+	enum pci_liveupdate_why why = pci_liveupdate_check(to_pci_dev(dev),
+							   PCI_LIVEUPDATE_RUNNING);
 
 	return pci_liveupdate_emit(buf, why ?: iommu_liveupdate_can_run(dev));
 }

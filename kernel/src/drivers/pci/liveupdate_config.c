@@ -9,7 +9,8 @@
  * - The outgoing kernel records what enumeration finds out by writing: the sizes
  *   of BARs, which windows a bridge has, whether INTx can be masked.
  * - Enumeration reads. Steps that configure are skipped where they begin (payload
- *   size, tags, LTR, ASPM, ARI, ACS, SR-IOV, DOE, IDE, AER, PME). BARs are claimed
+ *   size, tags, LTR, ASPM, ARI, ACS, DOE, IDE, AER, PME). SR-IOV is taken over as it
+ *   is (liveupdate_sriov.c). BARs are claimed
  *   where they are and marked as fixed; bridges keep their windows, and any other
  *   device below one gets what is free in them, or nothing.
  * - Fixups run, because most of them only set flags. Those of the final pass that
@@ -24,14 +25,15 @@
  *
  *   running device    from its freeze in the outgoing kernel until its driver
  *                     opens it in the incoming one
+ *   held function     from the jump until its driver adopts it, or root releases it
  *   bridge            as long as it is incoming, but for what port services need:
  *                     status bits, enables of interrupts and error reporting,
  *                     MSI, AER, DPC, and a reset of the bus below
  *
  * Restrictions:
  *
- * - A running device has no SR-IOV, DOE and IDE, and its link no ASPM control,
- *   until it is removed and found again.
+ * - A running device has no DOE and IDE, and its link no ASPM control, until it is
+ *   removed and found again.
  * - On a bridge the slot's power controller and interlock, the state of the link
  *   and software triggers of DPC cannot be written.
  */
@@ -71,7 +73,7 @@ bool pci_liveupdate_can_record(const struct pci_dev *pdev)
 			return false;
 	}
 
-	return true;
+	return pci_liveupdate_can_record_sriov(pdev);
 }
 
 /*
@@ -101,23 +103,38 @@ void pci_liveupdate_recall(struct pci_dev *pdev, const struct pci_dev_ser *entry
 	memcpy(pdev->liveupdate.bar_order, entry->bar_order,
 	       sizeof(pdev->liveupdate.bar_order));
 
-	if (pdev->liveupdate.incoming == PCI_LIVEUPDATE_RUNNING ||
-	    pdev->liveupdate.incoming == PCI_LIVEUPDATE_BRIDGE)
+	if (pdev->liveupdate.incoming != PCI_LIVEUPDATE_IDLE)
 		pci_liveupdate_set_read_only(pdev, true);
 }
 
-static bool pci_liveupdate_bar_is_64(struct pci_dev *dev, int bar)
+static bool pci_liveupdate_bar_is_64(struct pci_dev *dev, int reg)
 {
 	u32 val;
 
-	pci_read_config_dword(dev, PCI_BASE_ADDRESS_0 + 4 * bar, &val);
+	pci_read_config_dword(dev, reg, &val);
 
 	return (val & PCI_BASE_ADDRESS_SPACE) == PCI_BASE_ADDRESS_SPACE_MEMORY &&
 	       (val & PCI_BASE_ADDRESS_MEM_TYPE_MASK) ==
 	       PCI_BASE_ADDRESS_MEM_TYPE_64;
 }
 
-/* What writing all ones to the BARs and reading them would give */
+/* What writing all ones to @count BARs from @reg on and reading them would give */
+void pci_liveupdate_bar_masks(struct pci_dev *dev, int reg, const u8 *order,
+			      int count, u32 *masks)
+{
+	memset(masks, 0, count * sizeof(*masks));
+	for (int i = 0; i < count; i++) {
+		u64 mask = -BIT_ULL(order[i]);
+
+		if (!order[i])
+			continue;
+		masks[i] = lower_32_bits(mask);
+		if (i + 1 < count && pci_liveupdate_bar_is_64(dev, reg + 4 * i))
+			masks[++i] = upper_32_bits(mask);
+	}
+}
+
+/* The same for the standard BARs and the ROM; false when that has to be found out. */
 bool pci_liveupdate_bar_sizes(struct pci_dev *dev, u32 *stdbars, u32 *rombar)
 {
 	const u8 *order = dev->liveupdate.bar_order;
@@ -125,16 +142,8 @@ bool pci_liveupdate_bar_sizes(struct pci_dev *dev, u32 *stdbars, u32 *rombar)
 	if (!pci_liveupdate_read_only(dev))
 		return false;
 
-	memset(stdbars, 0, PCI_STD_NUM_BARS * sizeof(*stdbars));
-	for (int i = 0; i < PCI_STD_NUM_BARS; i++) {
-		u64 mask = -BIT_ULL(order[i]);
-
-		if (!order[i])
-			continue;
-		stdbars[i] = lower_32_bits(mask);
-		if (i + 1 < PCI_STD_NUM_BARS && pci_liveupdate_bar_is_64(dev, i))
-			stdbars[++i] = upper_32_bits(mask);
-	}
+	pci_liveupdate_bar_masks(dev, PCI_BASE_ADDRESS_0, order,
+				 PCI_STD_NUM_BARS, stdbars);
 
 	*rombar = order[PCI_ROM_RESOURCE] ?
 		  lower_32_bits(-BIT_ULL(order[PCI_ROM_RESOURCE])) : 0;
@@ -168,6 +177,7 @@ void pci_liveupdate_unfix_bars(struct pci_dev *dev)
 			dev->resource[i].flags &= ~IORESOURCE_PCI_FIXED;
 	}
 	dev->liveupdate.fixed = 0;
+	pci_liveupdate_unfix_vf_bars(dev);
 }
 
 /* Set which windows the bridge has; false when that has to be found out. */

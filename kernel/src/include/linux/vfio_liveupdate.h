@@ -12,6 +12,7 @@
 #include <linux/wait.h>
 
 struct file;
+struct luo_file_set;
 struct vfio_device;
 
 /**
@@ -38,6 +39,7 @@ struct vfio_pci_ser;
 /**
  * struct vfio_pci_core_liveupdate - Live update state of a device of vfio-pci.
  * @incoming: It came in, and its session is not finished.
+ * @with_vfs: ... with virtual functions enabled; the module is kept for as long.
  * @failed:   It came in running, and could not be opened.
  * @quiesced: It is frozen, and nobody may reach its BARs.
  * @carry:    Interrupts that are on go along. Under vfio_pci_core_device.igate, as are
@@ -47,11 +49,13 @@ struct vfio_pci_ser;
  *            vfio_pci_core_device.irqlock, as is @unmask.
  * @unmask:   It was to be unmasked meanwhile.
  * @irqs:     Interrupts that came in, or NULL.
+ * @files:    Files of the session that it is preserved in, for comparison only.
  * @lock:     For @ser.
  * @ser:      What came in, until finish.
  */
 struct vfio_pci_core_liveupdate {
 	bool incoming;
+	bool with_vfs;
 	bool failed;
 	bool quiesced;
 	bool carry;
@@ -59,6 +63,7 @@ struct vfio_pci_core_liveupdate {
 	bool held;
 	bool unmask;
 	struct vfio_pci_liveupdate_irqs *irqs;
+	const struct luo_file_set *files;
 	struct mutex lock; /* for @ser */
 	const struct vfio_pci_ser *ser;
 };

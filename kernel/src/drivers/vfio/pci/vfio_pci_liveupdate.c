@@ -27,6 +27,8 @@
  * - The file was opened from the VFIO character device and is bound to an iommufd.
  * - Devices of other VFIO drivers, and Intel's display devices, which need tables of
  *   the firmware and other devices with them, are declined.
+ * - A virtual function whose physical one is vfio-pci's is preserved in the same session
+ *   as that, after it. That one runs, and has the same token in the next kernel.
  * - Interrupts have to be disabled before freeze, or the device's user has to say that
  *   they go along: that is in vfio_pci_liveupdate_irqs.c.
  * - What else keeps a device from either mode is in drivers/pci/liveupdate_check.c.
@@ -112,6 +114,7 @@
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/uuid.h>
 #include <linux/vfio_liveupdate.h>
 #include <uapi/linux/vfio_liveupdate.h>
 
@@ -251,17 +254,25 @@ static int vfio_pci_liveupdate_refuse_preserve(struct vfio_pci_core_device *vdev
 	return err;
 }
 
+/*
+ * A virtual function goes with its physical one. Both are in one session, whose files
+ * come and go one by one, the last first.
+ */
 static int vfio_pci_liveupdate_check_file(struct vfio_pci_core_device *vdev,
-					  struct file *file)
+					  struct liveupdate_file_op_args *args)
 {
+	struct vfio_pci_core_device *pf = vdev->sriov_pf_core_dev;
 	const char *why;
 	int ret;
 
-	if (vfio_liveupdate_file_bound(file)) {
-		ret = vfio_pci_liveupdate_check(vdev, &why);
-	} else {
+	if (!vfio_liveupdate_file_bound(args->file)) {
 		why = "the file is not bound to an iommufd";
 		ret = -EINVAL;
+	} else if (pf && READ_ONCE(pf->liveupdate.files) != args->files) {
+		why = "its physical function is not preserved in this session";
+		ret = -ENOENT;
+	} else {
+		ret = vfio_pci_liveupdate_check(vdev, &why);
 	}
 
 	return ret ? vfio_pci_liveupdate_refuse_preserve(vdev, ret, why) : 0;
@@ -367,7 +378,7 @@ static int vfio_pci_liveupdate_preserve(struct liveupdate_file_op_args *args)
 	const char *why = NULL;
 	int ret;
 
-	ret = vfio_pci_liveupdate_check_file(vdev, args->file);
+	ret = vfio_pci_liveupdate_check_file(vdev, args);
 	if (ret)
 		return ret;
 
@@ -390,6 +401,7 @@ static int vfio_pci_liveupdate_preserve(struct liveupdate_file_op_args *args)
 		goto err_put_mode;
 
 	vfio_pci_liveupdate_set_intx(vdev, mode, false);
+	WRITE_ONCE(vdev->liveupdate.files, args->files);
 	lu->vdev = vdev;
 	lu->file = args->file;
 	snprintf(lu->user, sizeof(lu->user), "%s[%d]", current->comm,
@@ -416,6 +428,7 @@ static void vfio_pci_liveupdate_unpreserve(struct liveupdate_file_op_args *args)
 	struct vfio_pci_liveupdate *lu = args->private_data;
 	enum pci_liveupdate_state mode = pci_liveupdate_outgoing(lu->vdev->pdev);
 
+	WRITE_ONCE(lu->vdev->liveupdate.files, NULL);
 	pci_liveupdate_unpreserve(lu->vdev->pdev);
 	vfio_pci_liveupdate_set_intx(lu->vdev, mode, true);
 	vfio_pci_liveupdate_put_mode(lu->vdev, mode);
@@ -492,10 +505,6 @@ static int vfio_pci_liveupdate_check_freeze(struct vfio_pci_liveupdate *lu)
 	    !vfio_pci_liveupdate_is_orphan(lu) && !READ_ONCE(liveupdate_silence))
 		return vfio_pci_liveupdate_refuse_freeze(lu, -EINVAL,
 							 "Interrupts are still enabled.");
-
-	if (pci_num_vf(vdev->pdev))
-		return vfio_pci_liveupdate_refuse_freeze(lu, -EBUSY,
-							 "Virtual functions are enabled.");
 
 	/* To wake it is to touch it, and asleep it does no DMA anyway */
 	if (vfio_pci_liveupdate_is_running(lu) &&
@@ -619,6 +628,7 @@ static int vfio_pci_liveupdate_drain(struct liveupdate_file_op_args *args)
 static int vfio_pci_liveupdate_check_one(struct liveupdate_file_op_args *args)
 {
 	struct vfio_pci_liveupdate *lu = args->private_data;
+	const char *why;
 	int ret;
 
 	ret = vfio_pci_liveupdate_check_freeze(lu);
@@ -631,7 +641,10 @@ static int vfio_pci_liveupdate_check_one(struct liveupdate_file_op_args *args)
 		return vfio_pci_liveupdate_refuse_freeze(lu, ret,
 							 "It is being unbound or removed, or something below the same bridge is.");
 
-	return 0;
+	ret = pci_liveupdate_check_freeze(lu->vdev->pdev, vfio_pci_liveupdate_deadline,
+					  &why);
+
+	return ret ? vfio_pci_liveupdate_refuse_freeze(lu, ret, why) : 0;
 }
 
 /* The BARs can be reached again, as the user had them. */
@@ -688,6 +701,18 @@ static int vfio_pci_liveupdate_freeze_running(struct vfio_pci_liveupdate *lu)
 	return 0;
 }
 
+/* The token of its virtual functions, which nobody changes any more */
+static void vfio_pci_liveupdate_give_token(struct vfio_pci_core_device *vdev,
+					   struct vfio_pci_ser *ser)
+{
+	if (!vdev->vf_token)
+		return;
+
+	guard(mutex)(&vdev->vf_token->lock);
+	export_uuid(ser->vf_token, &vdev->vf_token->uuid);
+	ser->flags |= VFIO_PCI_SER_VF_TOKEN;
+}
+
 static int vfio_pci_liveupdate_freeze(struct liveupdate_file_op_args *args)
 {
 	struct vfio_pci_liveupdate *lu = args->private_data;
@@ -695,6 +720,7 @@ static int vfio_pci_liveupdate_freeze(struct liveupdate_file_op_args *args)
 	bool running = vfio_pci_liveupdate_is_running(lu);
 	int ret = 0;
 
+	vfio_pci_liveupdate_give_token(lu->vdev, lu->ser);
 	if (!lu->carries)
 		ret = vfio_pci_liveupdate_silence(lu);
 	else if (!lu->vdev->liveupdate.carry && lu->vdev->irq_type != VFIO_PCI_NUM_IRQS)
@@ -735,7 +761,8 @@ static void vfio_pci_liveupdate_unfreeze(struct liveupdate_file_op_args *args)
 
 /*
  * A running device that was unbound waits for its driver. Its owner need not wait
- * for whoever unbound it: it can be bound to no other driver, and is bound now.
+ * for whoever unbound it: it can be bound to no other driver, and is bound now. So is
+ * a virtual function that waited for its physical one.
  */
 static void vfio_pci_liveupdate_rebind(const struct vfio_pci_ser *ser)
 {
@@ -743,7 +770,9 @@ static void vfio_pci_liveupdate_rebind(const struct vfio_pci_ser *ser)
 
 	pdev = pci_get_domain_bus_and_slot(ser->domain, PCI_BUS_NUM(ser->bdf),
 					   ser->bdf & 0xff);
-	if (pdev && pci_liveupdate_incoming(pdev) == PCI_LIVEUPDATE_RUNNING &&
+	if (pdev && pci_liveupdate_incoming(pdev) &&
+	    (pdev->is_virtfn ||
+	     pci_liveupdate_incoming(pdev) == PCI_LIVEUPDATE_RUNNING) &&
 	    device_attach(&pdev->dev) < 0)
 		pci_warn(pdev, "live update: its driver does not take it\n");
 	pci_dev_put(pdev);
@@ -845,6 +874,17 @@ static bool vfio_pci_liveupdate_agrees(struct vfio_pci_core_device *vdev,
 						    PCI_LIVEUPDATE_IDLE);
 }
 
+/* Who opens a virtual function has to know the same token as before. */
+static void vfio_pci_liveupdate_take_token(struct vfio_pci_core_device *vdev,
+					   const struct vfio_pci_ser *ser)
+{
+	if (!vdev->vf_token || !(ser->flags & VFIO_PCI_SER_VF_TOKEN))
+		return;
+
+	guard(mutex)(&vdev->vf_token->lock);
+	import_uuid(&vdev->vf_token->uuid, ser->vf_token);
+}
+
 static int vfio_pci_liveupdate_open(struct vfio_pci_core_device *vdev,
 				    const struct vfio_pci_ser *ser,
 				    struct liveupdate_file_op_args *args)
@@ -881,6 +921,7 @@ static int vfio_pci_liveupdate_open(struct vfio_pci_core_device *vdev,
 
 	scoped_guard(vfio_pci_liveupdate_opening, vdev)
 		vdev->liveupdate.ser = ser;
+	vfio_pci_liveupdate_take_token(vdev, ser);
 	args->file = file;
 	pci_info(vdev->pdev, "live update: retrieved, %s mode\n",
 		 ser->mode == PCI_SER_MODE_RUNNING ? "running" : "idle");
@@ -923,6 +964,9 @@ static void vfio_pci_liveupdate_let_go(struct vfio_pci_core_device *vdev)
 
 	WRITE_ONCE(vdev->liveupdate.incoming, false);
 	pm_runtime_put(&vdev->pdev->dev);
+	if (vdev->liveupdate.with_vfs)
+		module_put(THIS_MODULE);
+	vdev->liveupdate.with_vfs = false;
 }
 
 static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
@@ -1016,14 +1060,15 @@ vfio_pci_liveupdate_ask(struct vfio_pci_core_device *vdev,
 
 	ret = vfio_pci_liveupdate_check(vdev, &why);
 	if (!ret)
-		ret = pci_liveupdate_can_preserve(vdev->pdev);
+		ret = pci_liveupdate_can_preserve(vdev->pdev, PCI_LIVEUPDATE_RUNNING);
 	if (ret) {
 		info->error = -ret;
 		info->reason = VFIO_LIVEUPDATE_REASON_DEVICE;
 		return;
 	}
 
-	info->modes = VFIO_LIVEUPDATE_MODE_IDLE;
+	if (!pci_liveupdate_can_preserve(vdev->pdev, PCI_LIVEUPDATE_IDLE))
+		info->modes = VFIO_LIVEUPDATE_MODE_IDLE;
 	if (IS_ENABLED(CONFIG_IOMMU_LIVEUPDATE))
 		info->modes |= VFIO_LIVEUPDATE_MODE_RUNNING;
 
@@ -1095,6 +1140,29 @@ void vfio_pci_liveupdate_probe(struct vfio_pci_core_device *vdev)
 	pm_runtime_get_noresume(&vdev->pdev->dev);
 }
 
+/*
+ * probe() of vfio-pci, when the VFIO core has the device. If it came with virtual
+ * functions, they are VFIO's only, as those are that it enables itself, and go when
+ * it is removed: so the module that would remove it stays.
+ */
+void vfio_pci_liveupdate_adopt_vfs(struct vfio_pci_core_device *vdev)
+{
+	struct pci_dev *pf = vdev->pdev, *vf = NULL;
+
+	if (!vdev->liveupdate.incoming || !pci_num_vf(pf))
+		return;
+
+	while ((vf = pci_get_device(pf->vendor, PCI_ANY_ID, vf))) {
+		if (vf->is_virtfn && pci_physfn(vf) == pf &&
+		    device_set_driver_override(&vf->dev, vdev->vdev.ops->name))
+			pci_warn(vf, "live update: other drivers may have it after finish\n");
+	}
+
+	__module_get(THIS_MODULE);
+	vdev->liveupdate.with_vfs = true;
+	vfio_pci_core_sriov_adopt(vdev);
+}
+
 /* remove() of vfio-pci, and failure of its probe() */
 void vfio_pci_liveupdate_remove(struct vfio_pci_core_device *vdev)
 {
@@ -1115,11 +1183,18 @@ static const char *const vfio_pci_liveupdate_running_needs[] = {
 	NULL
 };
 
-/* A device that was stopped does no harm in a kernel that does not know it. */
+/*
+ * A device that was stopped does no harm in a kernel that does not know it. But one
+ * whose physical function is held does: that one's driver must not have it as it is.
+ */
 static const char *const *
 vfio_pci_liveupdate_needs(struct liveupdate_file_op_args *args)
 {
-	return vfio_pci_liveupdate_is_running(args->private_data) ?
+	struct vfio_pci_liveupdate *lu = args->private_data;
+	struct pci_dev *pf = pci_physfn(lu->vdev->pdev);
+
+	return vfio_pci_liveupdate_is_running(lu) ||
+	       pci_liveupdate_outgoing(pf) == PCI_LIVEUPDATE_HELD ?
 	       vfio_pci_liveupdate_running_needs : NULL;
 }
 

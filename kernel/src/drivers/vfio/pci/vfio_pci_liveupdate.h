@@ -39,6 +39,7 @@ void vfio_pci_liveupdate_cleanup(void);
 int vfio_pci_liveupdate_feature(struct vfio_device *device, u32 flags,
 				void __user *arg, size_t argsz);
 void vfio_pci_liveupdate_probe(struct vfio_pci_core_device *vdev);
+void vfio_pci_liveupdate_adopt_vfs(struct vfio_pci_core_device *vdev);
 void vfio_pci_liveupdate_remove(struct vfio_pci_core_device *vdev);
 
 void vfio_pci_liveupdate_mask_irqs(struct vfio_pci_core_device *vdev,
@@ -250,6 +251,45 @@ static inline bool vfio_pci_liveupdate_holds(struct vfio_pci_core_device *vdev)
 	       READ_ONCE(vdev->liveupdate.incoming);
 }
 
+/* Did it come in, and is its session not finished? */
+static inline bool vfio_pci_liveupdate_incoming(struct vfio_pci_core_device *vdev)
+{
+	return vdev->liveupdate.incoming;
+}
+
+/* Was its file retrieved, which alone can open it until finish? */
+static inline bool vfio_pci_liveupdate_retrieved(struct vfio_pci_core_device *vdev)
+{
+	return READ_ONCE(vdev->liveupdate.ser);
+}
+
+/*
+ * A virtual function was probed, whose physical one VFIO does not have. If that is
+ * going to be VFIO's again, it is waited for: nobody is to open the virtual function
+ * without its token.
+ */
+static inline int vfio_pci_liveupdate_find_pf(struct vfio_pci_core_device *vdev)
+{
+	enum pci_liveupdate_state pf = pci_liveupdate_incoming(pci_physfn(vdev->pdev));
+
+	return !vdev->sriov_pf_core_dev &&
+	       (pf == PCI_LIVEUPDATE_IDLE || pf == PCI_LIVEUPDATE_RUNNING) ?
+		-EPROBE_DEFER : 0;
+}
+
+/*
+ * A physical function is removed that came in. Its virtual ones go, and it may be
+ * written to for that, but does no work of its own for whoever did not open it.
+ */
+static inline void vfio_pci_liveupdate_drop_vfs(struct vfio_pci_core_device *vdev)
+{
+	if (!vdev->liveupdate.incoming)
+		return;
+
+	pci_liveupdate_set_read_only(vdev->pdev, false);
+	pci_clear_master(vdev->pdev);
+}
+
 #else
 
 DEFINE_LOCK_GUARD_1(vfio_pci_liveupdate_opening, struct vfio_pci_core_device,
@@ -278,6 +318,11 @@ static inline int vfio_pci_liveupdate_feature(struct vfio_device *device,
 
 static inline void
 vfio_pci_liveupdate_probe(struct vfio_pci_core_device *vdev)
+{
+}
+
+static inline void
+vfio_pci_liveupdate_adopt_vfs(struct vfio_pci_core_device *vdev)
 {
 }
 
@@ -347,6 +392,25 @@ vfio_pci_liveupdate_quiesced(struct vfio_pci_core_device *vdev)
 static inline bool vfio_pci_liveupdate_holds(struct vfio_pci_core_device *vdev)
 {
 	return false;
+}
+
+static inline bool vfio_pci_liveupdate_incoming(struct vfio_pci_core_device *vdev)
+{
+	return false;
+}
+
+static inline bool vfio_pci_liveupdate_retrieved(struct vfio_pci_core_device *vdev)
+{
+	return false;
+}
+
+static inline int vfio_pci_liveupdate_find_pf(struct vfio_pci_core_device *vdev)
+{
+	return 0;
+}
+
+static inline void vfio_pci_liveupdate_drop_vfs(struct vfio_pci_core_device *vdev)
+{
 }
 
 #endif /* CONFIG_VFIO_PCI_LIVEUPDATE */

@@ -173,12 +173,30 @@ static void left_try(struct kunit *test, void (*make)(void *memory),
 		left_try(test, _name##_make, _name##_check);		\
 	}
 
-/* --- PCI core: a bridge with two devices below, and one more elsewhere -------- */
+/*
+ * --- PCI core: a bridge with two devices below, and one more elsewhere; a physical
+ * function that runs, and one that is held, each with one of its virtual ones -------
+ */
 
 struct pci_left {
 	struct pci_ser head;
-	struct pci_dev_ser list[3] OWN_PAGE;
+	struct pci_dev_ser list[7] OWN_PAGE;
+	u8 data[16] OWN_PAGE;
 };
+
+#define SRIOV								\
+	{								\
+		.control = PCI_SRIOV_CTRL_VFE | PCI_SRIOV_CTRL_MSE,	\
+		.total_vfs = 8,						\
+		.initial_vfs = 8,					\
+		.num_vfs = 2,						\
+		.offset = 0x80,						\
+		.stride = 2,						\
+		.last_bus = 2,						\
+		.page_size = 1,						\
+		.bar_order = { 14, 0, 47 },				\
+		.vfs = 1,						\
+	}
 
 #define LEFT	struct pci_left
 
@@ -187,7 +205,7 @@ static void pci_make(void *memory)
 	*(LEFT *)memory = (LEFT) {
 		.head = {
 			.devices = PHYS(LEFT, list),
-			.count = 3,
+			.count = 7,
 			.capacity = 8,
 		},
 		.list = {
@@ -195,7 +213,7 @@ static void pci_make(void *memory)
 				.bdf = 0x0008,
 				.role = PCI_SER_ROLE_BRIDGE,
 				.refcount = 2,
-				.flags = PCI_SER_FLAGS,
+				.flags = PCI_SER_FLAGS & ~(PCI_SER_SRIOV | PCI_SER_VF),
 			},
 			{
 				.bdf = 0x0100,
@@ -212,6 +230,43 @@ static void pci_make(void *memory)
 				.mode = PCI_SER_MODE_IDLE,
 				.refcount = 1,
 				.driver = "vfio-pci",
+			},
+			{
+				.bdf = 0x0200,
+				.role = PCI_SER_ROLE_DEVICE,
+				.mode = PCI_SER_MODE_RUNNING,
+				.refcount = 1,
+				.driver = "vfio-pci",
+				.flags = PCI_SER_SRIOV,
+				.sriov = SRIOV,
+			},
+			{
+				.bdf = 0x0282,
+				.role = PCI_SER_ROLE_DEVICE,
+				.mode = PCI_SER_MODE_IDLE,
+				.refcount = 1,
+				.driver = "vfio-pci",
+				.flags = PCI_SER_VF,
+				.physfn = 0x0200,
+			},
+			{
+				.bdf = 0x0201,
+				.role = PCI_SER_ROLE_HELD,
+				.refcount = 1,
+				.driver = "igb-v1",
+				.flags = PCI_SER_SRIOV,
+				.sriov = SRIOV,
+				.data_size = 16,
+				.data = PHYS(LEFT, data),
+			},
+			{
+				.bdf = 0x0281,
+				.role = PCI_SER_ROLE_DEVICE,
+				.mode = PCI_SER_MODE_RUNNING,
+				.refcount = 1,
+				.driver = "vfio-pci",
+				.flags = PCI_SER_VF,
+				.physfn = 0x0201,
 			},
 		},
 	};
@@ -235,12 +290,12 @@ static const struct left_case pci_cases[] = {
 	     head.capacity, PCI_SER_MAX_CAPACITY),
 	CASE("a bridge has a mode", list[0].mode, PCI_SER_MODE_RUNNING),
 	CASE("a bridge has an impossible number of devices", list[0].refcount, 0),
-	CASE("a bridge has an impossible number of devices", list[0].refcount, 3),
+	CASE("a bridge has an impossible number of devices", list[0].refcount, 7),
 	CASE("a device is in an unknown mode", list[1].mode, PCI_SER_MODE_NONE),
 	CASE("a device is in an unknown mode", list[1].mode, 3),
 	CASE("a device is counted more than once", list[1].refcount, 2),
 	CASE("an entry has an unknown role", list[1].role, PCI_SER_ROLE_NONE),
-	CASE("an entry has an unknown role", list[1].role, 3),
+	CASE("an entry has an unknown role", list[1].role, 4),
 	CASE("a driver's name is broken", list[0].driver[0], 'x'),
 	CASE("a driver's name is broken", list[1].driver, 0),
 	CASE("a driver's name is broken", list[1].driver, 'x'),
@@ -249,6 +304,57 @@ static const struct left_case pci_cases[] = {
 	CASE("an entry has unknown flags", list[1].reserved, 1),
 	CASE("an entry has unknown flags", list[1].reserved2, 1),
 	CASE("a BAR has an impossible size", list[1].bar_order[6], 64),
+	CASE("a held function has a mode", list[5].mode, PCI_SER_MODE_RUNNING),
+	CASE("a held function has an impossible number of virtual ones",
+	     list[5].refcount, 2),
+	CASE2("a held function has an impossible number of virtual ones",
+	      list[5].refcount, 0, list[5].sriov.vfs, 0),
+	CASE("a driver's name is broken", list[5].driver[31], 'x'),
+	CASE2(NULL, list[5].data, 0, list[5].data_size, 0),
+	CASE("a driver's data have an impossible size", list[5].driver, 0),
+	CASE("a driver's data have an impossible size", list[5].data, 0),
+	CASE("a driver's data have an impossible size", list[5].data_size, 0),
+	CASE("a driver's data have an impossible size",
+	     list[5].data_size, PCI_SER_MAX_DATA + 1),
+	CASE2("a driver's data have an impossible size",
+	      list[3].data, PHYS(LEFT, data), list[3].data_size, 16),
+	CASE("a driver's data are not in preserved memory",
+	     list[5].data, PHYS(LEFT, data) + 1),
+	CASE("a driver's data are not in preserved memory",
+	     list[5].data_size, PCI_SER_MAX_DATA),
+	CASE("what is no virtual function names a physical one", list[1].physfn, 1),
+	CASE("what is no virtual function names a physical one",
+	     list[0].flags, PCI_SER_VF),
+	CASE("a device without SR-IOV has virtual functions", list[3].flags, 0),
+	CASE("a device without SR-IOV has virtual functions",
+	     list[1].sriov.vf_device, 1),
+	CASE("SR-IOV is not of a physical function", list[0].flags, PCI_SER_SRIOV),
+	CASE("SR-IOV is not of a physical function", list[4].flags,
+	     PCI_SER_VF | PCI_SER_SRIOV),
+	CASE("virtual functions are half enabled", list[3].sriov.num_vfs, 0),
+	CASE("virtual functions are half enabled",
+	     list[3].sriov.control, PCI_SRIOV_CTRL_VFE),
+	CASE("there are too many virtual functions", list[3].sriov.num_vfs, 9),
+	CASE("there are too many virtual functions", list[3].sriov.initial_vfs, 9),
+	CASE("virtual functions have impossible numbers", list[3].sriov.offset, 0),
+	CASE("virtual functions have impossible numbers", list[3].sriov.stride, 0),
+	CASE("virtual functions have impossible numbers", list[3].sriov.stride, 0x100),
+	CASE("virtual functions are on an impossible bus", list[3].sriov.last_bus, 0x100),
+	CASE2("virtual functions are on an impossible bus",
+	      list[3].bdf, 0x0300, list[3].sriov.offset, 0),
+	CASE("virtual functions have an impossible page size",
+	     list[3].sriov.page_size, 3),
+	CASE("a BAR of virtual functions has an impossible size",
+	     list[3].sriov.bar_order[5], 48),
+	CASE("virtual functions are counted wrong", list[3].sriov.vfs, 2),
+	CASE("virtual functions are counted wrong",
+	     list[3].mode, PCI_SER_MODE_IDLE),
+	CASE("virtual functions are counted wrong", list[4].bdf, 0x0283),
+	CASE("virtual functions are counted wrong", list[4].bdf, 0x0284),
+	CASE("virtual functions are counted wrong", list[4].bdf, 0x027e),
+	CASE("virtual functions are counted wrong", list[4].domain, 1),
+	CASE2("a virtual function has no physical one",
+	      list[3].sriov.vfs, 0, list[4].physfn, 0x0300),
 	CASE("a device is in the list twice", list[2].domain, 0),
 };
 
@@ -282,7 +388,9 @@ static const struct left_case vfio_pci_cases[] = {
 	CASE2(NULL, mode, PCI_SER_MODE_IDLE, clean, 0),
 	CASE("in a mode that this kernel does not know", mode, PCI_SER_MODE_NONE),
 	CASE("in a mode that this kernel does not know", mode, 3),
-	CASE("in a way that this kernel does not know", flags, 2),
+	CASE("in a way that this kernel does not know", flags, 4),
+	CASE("with a token that it should not have", vf_token[15], 1),
+	CASE2(NULL, flags, VFIO_PCI_SER_VF_TOKEN, vf_token[15], 1),
 	CASE("in a way that this kernel does not know", reserved, 1),
 	CASE("in a way that this kernel does not know",
 	     clean.flags, PCI_STATE_SER_FLAGS + 1),

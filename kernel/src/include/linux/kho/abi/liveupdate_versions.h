@@ -11,8 +11,8 @@
  * there is nothing here but what an assembler understands.
  */
 
-#define PCI_LIVEUPDATE_COMPATIBLE		"pci-v2"
-#define VFIO_PCI_LIVEUPDATE_COMPATIBLE		"vfio-pci-v3"
+#define PCI_LIVEUPDATE_COMPATIBLE		"pci-v3"
+#define VFIO_PCI_LIVEUPDATE_COMPATIBLE		"vfio-pci-v4"
 #define IOMMU_LIVEUPDATE_COMPATIBLE		"iommu-v2"
 #define IOMMUFD_LIVEUPDATE_COMPATIBLE		"iommufd-v1"
 

@@ -24,6 +24,9 @@
 
 /* vfio_pci_ser.flags: a function reset of the device is known to work */
 #define VFIO_PCI_SER_RESET_WORKS	BIT(0)
+/* ... @vf_token is there */
+#define VFIO_PCI_SER_VF_TOKEN		BIT(1)
+#define VFIO_PCI_SER_FLAGS		GENMASK(1, 0)
 
 /* Values of vfio_pci_irqs_ser.kind */
 #define VFIO_PCI_SER_IRQS_NONE		0	/* interrupts were off */
@@ -66,6 +69,9 @@ struct vfio_pci_irqs_ser {
  * @clean:    In running mode: the configuration that was saved when the device
  *            was opened, which closing it restores. Else all 0.
  * @irqs:     In running mode: interrupts that go along. Else all 0.
+ * @vf_token: With %VFIO_PCI_SER_VF_TOKEN, of a physical function: the token that
+ *            whoever opens one of its virtual functions has to know, a UUID in
+ *            the order of RFC 9562. Else all 0.
  */
 struct vfio_pci_ser {
 	u32 domain;
@@ -75,6 +81,7 @@ struct vfio_pci_ser {
 	u32 reserved;
 	struct pci_state_ser clean;
 	struct vfio_pci_irqs_ser irqs;
+	u8 vf_token[16];
 };
 
 static_assert(sizeof(struct vfio_pci_irqs_ser) == 272);
@@ -84,7 +91,7 @@ static_assert(offsetof(struct vfio_pci_irqs_ser, count) == 8);
 static_assert(offsetof(struct vfio_pci_irqs_ser, reserved) == 12);
 static_assert(offsetof(struct vfio_pci_irqs_ser, armed) == 16);
 
-static_assert(sizeof(struct vfio_pci_ser) == 384);
+static_assert(sizeof(struct vfio_pci_ser) == 400);
 static_assert(offsetof(struct vfio_pci_ser, domain) == 0);
 static_assert(offsetof(struct vfio_pci_ser, bdf) == 4);
 static_assert(offsetof(struct vfio_pci_ser, mode) == 6);
@@ -92,5 +99,6 @@ static_assert(offsetof(struct vfio_pci_ser, flags) == 8);
 static_assert(offsetof(struct vfio_pci_ser, reserved) == 12);
 static_assert(offsetof(struct vfio_pci_ser, clean) == 16);
 static_assert(offsetof(struct vfio_pci_ser, irqs) == 112);
+static_assert(offsetof(struct vfio_pci_ser, vf_token) == 384);
 
 #endif /* _LINUX_KHO_ABI_VFIO_PCI_H */

@@ -46,12 +46,13 @@ vfio_pci_irqs_ser_check(const struct vfio_pci_irqs_ser *irqs)
 static inline const char *vfio_pci_ser_check(const struct vfio_pci_ser *ser)
 {
 	static const struct vfio_pci_irqs_ser no_irqs;
+	static const u8 no_token[sizeof(ser->vf_token)];
 	static const struct pci_state_ser none;
 
 	if (ser->mode != PCI_SER_MODE_IDLE && ser->mode != PCI_SER_MODE_RUNNING)
 		return "in a mode that this kernel does not know";
 
-	if (ser->flags & ~VFIO_PCI_SER_RESET_WORKS || ser->reserved ||
+	if (ser->flags & ~VFIO_PCI_SER_FLAGS || ser->reserved ||
 	    ser->clean.flags & ~PCI_STATE_SER_FLAGS)
 		return "in a way that this kernel does not know";
 
@@ -62,6 +63,10 @@ static inline const char *vfio_pci_ser_check(const struct vfio_pci_ser *ser)
 	if (ser->mode == PCI_SER_MODE_IDLE &&
 	    memcmp(&ser->clean, &none, sizeof(none)))
 		return "with a configuration that it should not have";
+
+	if (!(ser->flags & VFIO_PCI_SER_VF_TOKEN) &&
+	    memcmp(ser->vf_token, no_token, sizeof(no_token)))
+		return "with a token that it should not have";
 
 	/* Closing the device restores it, and must not set its DMA going */
 	if (ser->clean.header[PCI_COMMAND / 4] & PCI_COMMAND_MASTER)
