@@ -20,9 +20,13 @@ SESSION_SIZE, FILE_SIZE, FLB_SIZE = 80, 64, 64
 SESSION = {"files": (64, "Q"), "file_count": (72, "Q")}
 FILE = {"data": (48, "Q"), "token": (56, "Q")}
 PCI = {"list": (0, "Q"), "count": (8, "I"), "capacity": (12, "I")}
-PCI_DEVICE_SIZE = 64
-PCI_DEVICE = {"bdf": (4, "H"), "role": (6, "B"), "mode": (7, "B"), "device": (14, "H"),
-              "flags": (48, "I")}
+PCI_DEVICE_SIZE = 128
+PCI_DEVICE = {"bdf": (4, "H"), "role": (6, "B"), "mode": (7, "B"), "refcount": (8, "I"),
+              "device": (14, "H"), "flags": (48, "I"), "physfn": (60, "H"),
+              "control": (64, "H"), "total_vfs": (66, "H"), "initial_vfs": (68, "H"),
+              "num_vfs": (70, "H"), "offset": (72, "H"), "stride": (74, "H"),
+              "vf_device": (76, "H"), "last_bus": (78, "H"), "page_size": (80, "I"),
+              "vf_bar": (84, "I"), "vf_bar_order": (108, "B"), "vfs": (114, "H")}
 VFIO = {"bdf": (4, "H"), "mode": (6, "H"), "flags": (8, "I"), "command": (20, "I"),
         "irq_kind": (112, "I"), "irq_count": (120, "I"), "irq_armed": (128, "Q")}
 IOMMU = {"domains": (0, "Q"), "domain_count": (8, "I"), "devices": (16, "Q"),

@@ -630,11 +630,11 @@ class Machine:
             return have
         self.bind_vfio(self.bdf(name))
         if self.sh(f"cat {folder}/class").startswith(pci.CLASS_NVME):
-            self._share_drive(self.bdf(name))
+            self.share_drive(self.bdf(name))
         self.sh(f"echo 1 >{ENABLE_SRIOV}; echo {count} >{folder}/sriov_numvfs")
         return count
 
-    def _share_drive(self, bdf):
+    def share_drive(self, bdf):
         """Have a drive leave queues and interrupts to its virtual functions.
 
         It does after a reset: vfio-pci's, when its user is gone.

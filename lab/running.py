@@ -57,13 +57,17 @@ PATIENCE_MS = 20000
 
 @dataclass
 class Device:
-    """A device, and the names and numbers that belong to it; vfs: how many functions it governs."""
+    """A device, and the names and numbers that belong to it.
+
+    vfs: how many functions it governs; ruled: it is a virtual one, beside one of VFIO's.
+    """
 
     name: str
     number: int
     bdf: str = None
     page: int = 0
     vfs: int = 0
+    ruled: bool = False
     witness: Witness = None
     hwpt: str = None
     stream: object = None
@@ -87,7 +91,7 @@ class Device:
     @property
     def vf_token(self):
         """The token to bind it by, where it needs one."""
-        return [VF_TOKEN] if self.vfs or self.virtual is not None else []
+        return [VF_TOKEN] if self.vfs or self.ruled else []
 
     @property
     def file(self):
@@ -151,7 +155,9 @@ class Account:
 
 
 class Running:
-    """A process and its devices."""
+    """A process and its devices; rules: the physical functions of virtual ones are VFIO's, too."""
+
+    rules = True
 
     def __init__(self, machine, name="owner", *, session="running", first=0, rate=None, page=0,
                  interrupts=False, host=None):
@@ -210,6 +216,7 @@ class Running:
         needed = [number + 1 for physical, number in map(function, names)
                   if physical == name and number is not None]
         device = Device(name, self._first + len(self.devices), page=self._page)
+        device.ruled = device.virtual is not None and self.rules
         if device.virtual is None:
             device.vfs = self.machine.vfs(name, max(needed, default=0))
         device.bdf = self.machine.bdf(name)

@@ -11,7 +11,9 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+#include <linux/nvme_ioctl.h>
 
 #include "guest.h"
 
@@ -433,6 +435,18 @@ static int nvme_virtualize(const struct nvme *nvme, uint32_t action,
 	return nvme_admin(nvme, &sqe);
 }
 
+/* Find the controller of a virtual function in the list of all. */
+static int nvme_pick_secondary(const struct nvme_secondaries *all, uint32_t vf,
+			       struct nvme_secondary *found)
+{
+	for (int i = 0; i < all->count; i++) {
+		*found = all->list[i];
+		if (found->vf == vf + 1)
+			return 0;
+	}
+	return complain(ENOENT, "there is no controller for VF %u", vf);
+}
+
 /* Find the controller of a virtual function. */
 static int nvme_find_secondary(const struct nvme *nvme, uint32_t vf,
 			       struct nvme_secondary *found)
@@ -442,17 +456,11 @@ static int nvme_find_secondary(const struct nvme *nvme, uint32_t vf,
 		.prp1 = dma_iova(&nvme->dma, nvme->mem->identify),
 		.cdw10 = NVME_IDENTIFY_SECONDARIES,
 	};
-	const struct nvme_secondaries *all = (void *)nvme->mem->identify;
 	int ret = nvme_admin(nvme, &sqe);
 
-	if (ret)
-		return ret;
-	for (int i = 0; i < all->count; i++) {
-		*found = all->list[i];
-		if (found->vf == vf + 1)
-			return 0;
-	}
-	return complain(ENOENT, "there is no controller for VF %u", vf);
+	return ret ? ret :
+		     nvme_pick_secondary((void *)nvme->mem->identify, vf,
+					 found);
 }
 
 /*
@@ -522,6 +530,62 @@ static int cmd_nvme_secondary(const struct arg *a)
 	if (!ret)
 		result("id=%u primary=%u online=%u queues=%u vectors=%u", vf.id,
 		       vf.primary, vf.online, vf.queues, vf.vectors);
+	return ret;
+}
+
+/* Have Linux's driver do an admin command; what the drive says goes to a page. */
+static int native_admin(int fd, uint8_t opcode, uint32_t cdw10, uint32_t cdw11,
+			void *page)
+{
+	struct nvme_admin_cmd cmd = {
+		.opcode = opcode,
+		.addr = (uintptr_t)page,
+		.data_len = page ? PAGE : 0,
+		.cdw10 = cdw10,
+		.cdw11 = cdw11,
+	};
+	int status = ioctl(fd, NVME_IOCTL_ADMIN_CMD, &cmd);
+
+	if (status < 0)
+		return -errno;
+	if (status)
+		return complain(EIO, "admin command %#x: status %#x", opcode,
+				status);
+	return 0;
+}
+
+/* As nvme_virtualize() */
+static int native_virtualize(int fd, uint32_t action, uint32_t controller,
+			     uint32_t resource, uint32_t count)
+{
+	return native_admin(fd, NVME_ADMIN_VIRTUALIZATION,
+			    controller << 16 | resource << 8 | action, count,
+			    NULL);
+}
+
+/* As nvme_online does, where Linux's driver has the physical function. */
+static int cmd_nvme_admit(const struct arg *a)
+{
+	struct nvme_secondaries all;
+	struct nvme_secondary vf = {};
+	int fd = open(a[0].s, O_RDWR | O_CLOEXEC);
+	int ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = native_admin(fd, NVME_ADMIN_IDENTIFY, NVME_IDENTIFY_SECONDARIES,
+			   0, &all);
+	if (!ret)
+		ret = nvme_pick_secondary(&all, a[1].n, &vf);
+	if (!ret)
+		ret = native_virtualize(fd, NVME_SECONDARY_ASSIGN, vf.id,
+					NVME_QUEUES, a[2].n);
+	if (!ret)
+		ret = native_virtualize(fd, NVME_SECONDARY_ASSIGN, vf.id,
+					NVME_VECTORS, a[3].n);
+	if (!ret)
+		ret = native_virtualize(fd, NVME_SECONDARY_ONLINE, vf.id, 0, 0);
+	close(fd);
 	return ret;
 }
 
@@ -1057,6 +1121,8 @@ const struct command nvme_commands[] = {
 	{ "nvme_namespace", "on", cmd_nvme_namespace, "NVME NAMESPACE" },
 	{ "nvme_share", "o", cmd_nvme_share, "NVME" },
 	{ "nvme_online", "onnn", cmd_nvme_online, "NVME VF QUEUES VECTORS" },
+	{ "nvme_admit", "snnn", cmd_nvme_admit,
+	  "CONTROLLER VF QUEUES VECTORS" },
 	{ "nvme_offline", "on", cmd_nvme_offline, "NVME VF" },
 	{ "nvme_secondary", "on", cmd_nvme_secondary, "NVME VF" },
 	{ "nvme_write", "onnn", cmd_nvme_write, "NVME LBA BLOCKS SEED" },
