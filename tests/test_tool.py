@@ -25,7 +25,7 @@ from update import (PAIR, Ats, Owner, bridges, no_reset, see_dma, see_no_faults,
 
 OK, FAILED, USAGE, NEEDS_ROOT, REFUSED = range(5)
 HUGE = "hugetlb-memfd-v1"
-COMMANDS = ("list", "check", "status", "kexec")
+COMMANDS = ("list", "check", "status", "hold", "release", "kexec")
 SCHEMA = json.loads((paths.ROOT / "tool" / "schema.json").read_text())
 INITRD = "/sys/firmware/initrd"
 USER = "somebody"
@@ -95,6 +95,7 @@ class System:
         self.write("sys/class/iommu/dmar0/intel-iommu/ecap", "f00f5a\n")
         self.write("sys/class/misc/iommu/dev", "10:1\n")
         self.write("sys/bus/pci/drivers/vfio-pci/bind", "")
+        self.write("sys/bus/pci/drivers/vfio-pci/unbind", "")
         self.write("proc/sys/kernel/osrelease", "7.3.4\n")
         self.write("proc/cmdline", "liveupdate=on kho=on\n")
         self.write("dev/liveupdate", "")
@@ -121,6 +122,28 @@ class System:
         if driver:
             (self.root / folder / "driver").symlink_to(f"../../drivers/{driver}")
         (self.root / folder / "iommu_group").symlink_to("../../../../kernel/iommu_groups/7")
+
+    def functions(self, pf, *vfs, hold=0):
+        """Make one device the physical function of others."""
+        folder = self.root / f"sys/bus/pci/devices/{pf}"
+        for name, text in (("sriov_totalvfs", 8), ("sriov_numvfs", len(vfs)),
+                           ("liveupdate_hold", hold), ("liveupdate_release", "")):
+            (folder / name).write_text(f"{text}\n")
+        for vf in vfs:
+            (folder.parent / vf / "physfn").symlink_to(f"../{pf}")
+
+    def value(self, bdf, name):
+        """Return what is in an attribute of a device."""
+        return (self.root / f"sys/bus/pci/devices/{bdf}/{name}").read_text().strip()
+
+    def opened(self, pid, name, link, *devices):
+        """Make a process that has a file open, which is that of devices."""
+        self.write(f"proc/{pid}/comm", f"{name}\n")
+        self.write(f"proc/{pid}/fdinfo/7", "pos:\t0\n" + "".join(
+            f"vfio-device-syspath: /sys/devices/pci0000:00/0000:00:10.0/{bdf}\n"
+            for bdf in devices))
+        (self.root / f"proc/{pid}/fd").mkdir()
+        (self.root / f"proc/{pid}/fd/7").symlink_to(link)
 
     def log(self, *lines):
         """Make the kernel's log, with somebody else's lines in it."""
@@ -159,7 +182,8 @@ def test_help_and_version(tool):
     (), ("fly",), ("list", "--bad"), ("list", "-x"), ("list", "--sysroot"),
     ("check", "-n"), ("status", "more"), ("kexec",), ("kexec", "--kernel"), ("kexec", "-k", "/k"),
     ("kexec", "-k", "/k", "-r", "more"), ("kexec", "-k", "/k", "-r", "--json"),
-    ("kexec", "-k", "/k", "-r", "--sysroot", "/"),
+    ("kexec", "-k", "/k", "-r", "--sysroot", "/"), ("hold",), ("hold", "--yes", "01:00.0"),
+    ("release",), ("release", "--undo", "01:00.0"), ("release", "01:00.0", "--json"),
 ], ids=" ".join)
 def test_wrong_usage(tool, arguments):
     """What the tool does not understand is code 2, and a hint on stderr."""
@@ -209,8 +233,9 @@ def test_list(tool, system):
                              "0001:04:00.1"]
     assert devices["0000:01:00.0"] == {
         "id": "1b36:0010", "name": "QEMU NVM Express Controller", "driver": "vfio-pci",
-        "iommu_group": 7, "outgoing": None, "incoming": None, "preservable": True, "idle": True,
-        "running": True, "cause": None, "reason": None}
+        "iommu_group": 7, "physfn": None, "vfs": 0, "hold": False, "outgoing": None,
+        "incoming": None, "preservable": True, "idle": True, "running": True, "cause": None,
+        "reason": None}
     wanted = {
         "0000:02:00.0": (True, True, False, "ats", "its ATS is enabled"),
         "0000:03:00.0": (False, False, False, "shared-iommu-group", "not alone in its IOMMU group"),
@@ -460,7 +485,8 @@ def test_crash_kernel(tool, system, size, loaded_now, value, what):
 def test_what_is_missing(tool, system):
     """Each switch has its advice."""
     for path in ("sys/class/iommu/dmar0/intel-iommu/ecap", "sys/kernel/kexec_loaded",
-                 "sys/class/misc/iommu/dev", "sys/bus/pci/drivers/vfio-pci/bind"):
+                 "sys/class/misc/iommu/dev", "sys/bus/pci/drivers/vfio-pci/bind",
+                 "sys/bus/pci/drivers/vfio-pci/unbind"):
         (system.root / path).unlink()
     for path in ("sys/class/iommu/dmar0/intel-iommu", "sys/class/iommu/dmar0",
                  "sys/class/misc/iommu", "sys/bus/pci/drivers/vfio-pci"):
@@ -472,7 +498,7 @@ def test_what_is_missing(tool, system):
     assert "CONFIG_IOMMUFD_LIVEUPDATE" in said["iommufd"]
     assert "CONFIG_VFIO_PCI_LIVEUPDATE" in said["vfio-pci"]
     assert "CONFIG_KEXEC_HANDOVER CONFIG_LIVEUPDATE_MEMFD" in said["configuration"]
-    system.write("lib/modules/7.3.4/modules.alias", "alias liveupdate-vfio-pci-v3 vfio_pci\n"
+    system.write("lib/modules/7.3.4/modules.alias", "alias liveupdate-vfio-pci-v4 vfio_pci\n"
                                                     "alias liveupdate-iommufd-v1 iommufd\n")
     system.write("sys/kernel/kexec_loaded", "0\n")
     system.write("proc/sys/kernel/kexec_load_disabled", "1\n")
@@ -483,14 +509,14 @@ def test_what_is_missing(tool, system):
 
 SESSIONS = r"""session incoming retrieved vm one
 file 1 retrieved memfd-v2
-file 2 retrieved vfio-pci-v3 0000:01:00.0
-file 3 -19 vfio-pci-v3
+file 2 retrieved vfio-pci-v4 0000:01:00.0
+file 3 -19 vfio-pci-v4
 session incoming waiting b\033[31m\134
-file 18446744073709551615 waiting vfio-pci-v3
+file 18446744073709551615 waiting vfio-pci-v4
 session outgoing open  empty
 session outgoing open out
-file 7 preserved vfio-pci-v3 0000:03:00.0
-needs luo-v5 vfio-pci-v3
+file 7 preserved vfio-pci-v4 0000:03:00.0
+needs luo-v5 vfio-pci-v4
 """
 
 
@@ -524,6 +550,210 @@ def test_status(tool, system):
     assert "1 file to go to the next kernel, which is loaded" in text
     system.sessions("")
     assert "no live update sessions" in tool("status", *root).out
+
+
+# --- virtual functions ---
+
+PARENT = ("has-virtual-functions", "yes")
+ORPHAN = ("physical-function", "physical-function", "yes")
+
+
+@pytest.fixture
+def functions(system):
+    """Physical functions in each way: vfio-pci's, native, to be held, held; each with two VFs."""
+    for number, (driver, words, hold, told, vf_words, vf_told) in enumerate((
+            ("vfio-pci", (*PARENT, "yes"), 0, "outgoing running", GOOD, "outgoing running"),
+            ("igb", (*PARENT, "other-driver"), 0, "none", ORPHAN, "none"),
+            ("igb", (*PARENT, "other-driver"), 1, "outgoing held", GOOD, "outgoing running"),
+            (None, (*PARENT, "no-driver"), 0, "incoming held", GOOD, "none")), 1):
+        pf = f"0000:{number:02x}:00.0"
+        vfs = [f"0000:{number:02x}:10.{function}" for function in (0, 2)]
+        system.device(pf, words, driver, told, 0x020000)
+        for vf in vfs:
+            system.device(vf, vf_words, "vfio-pci", vf_told, 0x020000)
+        system.functions(pf, *vfs, hold=hold)
+    return system
+
+
+def plain(text):
+    """Return a table as it is where there is no UTF-8."""
+    return text.translate(str.maketrans({"\u251c": "|", "\u2514": "`", "\u2500": "-"}))
+
+
+def columns(text, *names):
+    """Return some columns of a table, which are as wide as the widest line has it."""
+    lines = plain(text).partition("\n\n")[0].splitlines()
+    heads = re.findall(r"\S+ *", lines[0])
+    starts = [sum(map(len, heads[:number])) for number in range(len(heads) + 1)]
+    ends = [*starts[1:-1], None]
+    picked = [(starts[number], ends[number]) for number, head in enumerate(heads)
+              if head.strip() in names]
+    return [tuple(line[start:end].strip() for start, end in picked) for line in lines[1:]]
+
+
+def test_list_virtual_functions(tool, functions):
+    """Virtual functions are below their physical one; what can be done for each is said."""
+    root = ("--sysroot", functions.root)
+    said = {device["device"]: device
+            for device in tool("list", "--json", *root).json("list")["devices"]}
+    assert list(said) == [f"0000:0{number}:{rest}" for number in range(1, 5)
+                          for rest in ("00.0", "10.0", "10.2")]
+    assert [said[f"0000:0{number}:10.2"]["physfn"] for number in range(1, 5)] == [
+        f"0000:0{number}:00.0" for number in range(1, 5)]
+    assert {(bdf[-4:], device["vfs"]) for bdf, device in said.items()} == {
+        ("00.0", 2), ("10.0", 0), ("10.2", 0)}
+    assert [bdf for bdf, device in said.items() if device["hold"]] == ["0000:03:00.0"]
+    native = "its driver takes no part: "
+    assert [summary(said[f"0000:0{number}:00.0"]) for number in range(1, 5)] == [
+        (True, False, True, "has-virtual-functions", "idle mode would end its virtual functions"),
+        (False, False, True, "other-driver", f"{native}bind it to vfio-pci, or hold it for its "
+         "virtual functions: vfio-liveupdate hold 0000:02:00.0"),
+        (False, False, True, "other-driver", f"{native}held for its virtual functions"),
+        (False, False, True, "no-driver", "no driver is bound: held for its virtual functions")]
+    assert said["0000:04:00.0"]["incoming"] == said["0000:03:00.0"]["outgoing"] == "held"
+    assert summary(said["0000:02:10.0"]) == (
+        False, False, False, "physical-function", "the driver of its physical function takes no "
+        "part: bind 0000:02:00.0 to vfio-pci, or hold it: vfio-liveupdate hold 0000:02:00.0")
+    for vf in ("0000:01:10.0", "0000:03:10.0", "0000:04:10.2"):
+        assert summary(said[vf]) == (True, True, True, None, None)
+    lines = columns(tool("list", *root).out, "DEVICE", "PRESERVE")
+    assert [mode for _, mode in lines] == [
+        "running", "running, idle", "running, idle", "no", "no", "no",
+        "held", "running, idle", "running, idle", "held", "running, idle", "running, idle"]
+    assert [device for device, _ in lines[:3]] == [
+        "0000:01:00.0", "|-0000:01:10.0", "`-0000:01:10.2"]
+    # One whose physical function is not asked for is below none
+    alone = columns(tool("list", "01:10.0", "02:00.0", *root).out, "DEVICE")
+    assert alone == [("0000:01:10.0",), ("0000:02:00.0",)]
+
+
+def test_strange_functions(tool, system):
+    """Links that lead nowhere, or in circles, lose no device."""
+    devices = [f"0000:0{number}:00.0" for number in range(4)]
+    for bdf in devices:
+        system.device(bdf, GOOD)
+    for pf, vf in ((0, 1), (1, 0), (2, 2)):
+        system.functions(devices[pf], devices[vf])
+    (system.root / f"sys/bus/pci/devices/{devices[3]}/physfn").symlink_to("../0000:09:00.0")
+    root = ("--sysroot", system.root)
+    lines = columns(tool("list", *root).out, "DEVICE")
+    assert sorted(bdf for line in lines for bdf in line) == devices
+    assert tool("check", *root).code == OK
+
+
+def test_check_virtual_functions(tool, functions):
+    """With a virtual function goes its physical one: judged if it is preserved, not if held."""
+    root = ("--sysroot", functions.root)
+    said = tool("check", "--running", "01:10.0", *root)
+    assert said.code == OK and "Ready: 2 devices can be preserved in running mode" in said.out
+    assert "`-0000:01:10.0" in plain(said.out) and "is held" not in said.out
+    said = tool("check", "--running", "03:10.0", "03:10.2", *root)
+    assert said.code == OK and "Ready: 2 devices can be preserved in running mode" in said.out
+    assert "0000:03:00.0 is held for 2 of these: no driver of the next kernel" in said.out
+    assert "release 0000:03:00.0" in said.out and "`-0000:03:10.2" in plain(said.out)
+    said = tool("check", "--json", "03:00.0", "03:10.0", *root).json("check")
+    assert [device["device"] for device in said["devices"]] == ["0000:03:10.0"] and said["ready"]
+    said = tool("check", "02:10.0", *root)
+    assert said.code == REFUSED and "1 of 1 devices cannot be preserved" in said.out
+    assert "is held" not in said.out
+    assert tool("check", "02:00.0", *root).code == REFUSED
+
+
+def test_status_virtual_functions(tool, functions):
+    """Status shows what is held, and for which virtual functions, also when all is finished."""
+    functions.sessions("session outgoing open out\nfile 1 preserved vfio-pci-v4 0000:01:00.0\n"
+                       "file 2 preserved vfio-pci-v4 0000:01:10.0\n")
+    root = ("--sysroot", functions.root)
+    said = tool("status", "--json", *root).json("status")["devices"]
+    keys = ("device", "direction", "mode", "state", "session")
+    lines = [tuple(line[key] for key in keys) for line in said]
+    assert lines[:2] == [("0000:01:00.0", "outgoing", "running", "preserved", "out"),
+                         ("0000:01:10.0", "outgoing", "running", "preserved", "out")]
+    assert lines[3] == ("0000:03:00.0", "outgoing", "held", None, None)
+    assert lines[6:] == [("0000:04:00.0", "incoming", "held", None, None)]
+    text = tool("status", *root).out
+    assert columns(text, "DEVICE", "MODE") == [
+        ("0000:01:00.0", "running"), ("|-0000:01:10.0", "running"), ("`-0000:01:10.2", "running"),
+        ("0000:03:00.0", "held"), ("|-0000:03:10.0", "running"), ("`-0000:03:10.2", "running"),
+        ("0000:04:00.0", "held"), ("|-0000:04:10.0", ""), ("`-0000:04:10.2", "")]
+    assert "0000:03:00.0 is held from the jump on" in text
+    assert "0000:04:00.0 is held, no driver has it: 'vfio-liveupdate release 0000:04:00.0'" in text
+
+
+def test_hold(tool, functions):
+    """Hold writes what the kernel wants, for all devices or for none."""
+    root = ("--sysroot", functions.root)
+    said = tool("hold", "02:00.0", *root)
+    assert said.code == OK and functions.value("0000:02:00.0", "liveupdate_hold") == "1"
+    assert "0000:02:00.0 is held when" in said.out and "vfio-liveupdate: " not in said.err
+    said = tool("hold", "--undo", "0000:02:00.0", "03:00.0", *root)
+    assert said.code == OK and "vfio-liveupdate: " not in said.err
+    for bdf in ("0000:02:00.0", "0000:03:00.0"):
+        assert f"{bdf} is not to be held" in said.out
+        assert functions.value(bdf, "liveupdate_hold") == "0"
+    said = tool("hold", "01:00.0", *root)
+    assert said.code == OK and "warning: 0000:01:00.0 is bound to vfio-pci: its" in said.err
+    said = tool("hold", "-u", "04:00.0", *root)
+    assert said.code == OK and "came held" in said.err and "release 0000:04:00.0" in said.err
+    functions.device("0000:05:00.0", GOOD)
+    for words, what in ((("02:00.0", "02:10.0"), "0000:02:10.0 is a virtual function: name its "
+                         "physical one, 0000:02:00.0"),
+                        (("02:00.0", "05:00.0"), "0000:05:00.0 is no physical function"),
+                        (("02:00.0", "09:00.0"), "there is no PCI device 09:00.0")):
+        said = tool("hold", *words, *root)
+        assert said.code == FAILED and what in said.err and not said.out
+        assert functions.value("0000:02:00.0", "liveupdate_hold") == "0"
+    (functions.root / "sys/bus/pci/devices/0000:02:00.0/liveupdate_hold").unlink()
+    said = tool("hold", "02:00.0", *root)
+    assert said.code == FAILED and "this kernel holds no devices" in said.err
+
+
+def test_release(tool, functions):
+    """Release says what ends, and does nothing unasked."""
+    root = ("--sysroot", functions.root)
+    vf = "0000:04:10.2"
+    functions.opened(77, "qemu", "anon_inode:[vfio-device]", "0000:01:10.0", vf)
+    functions.opened(78, "other", "/dev/zero", "0000:04:10.0")
+    said = tool("release", "04:00.0", *root)
+    assert said.code == REFUSED and "no terminal to ask; --yes goes on" in said.err
+    assert functions.value("0000:04:00.0", "liveupdate_release") == ""
+    assert [line.split()[0] for line in plain(said.out).splitlines()[1:4]] == [
+        "0000:04:00.0", "|-0000:04:10.0", f"`-{vf}"]
+    assert ["77 (qemu)" in line for line in said.out.splitlines()[2:4]] == [False, True]
+    said = tool("release", "--yes", "04:00.0", *root)
+    assert said.code == OK and functions.value("0000:04:00.0", "liveupdate_release") == "1"
+    assert vf in said.out and "is released, and no driver has taken it" in said.out
+    # Each write is to the beginning, where files are no attributes
+    assert (functions.root / "sys/bus/pci/drivers/vfio-pci/unbind").read_text() == vf
+    for words, code, what in (
+            (("01:00.0",), FAILED, "0000:01:00.0 is not held"),
+            (("04:00.0", "01:00.0"), FAILED, "0000:01:00.0 is not held"),
+            (("04:10.0",), FAILED, "is a virtual function"),
+            (("09:00.0",), FAILED, "no PCI device 09:00.0")):
+        said = tool("release", "--yes", *words, *root)
+        assert said.code == code and what in said.err and not said.out
+    # One that came with virtual functions and was never taken over can be had in the same way
+    functions.write("sys/bus/pci/devices/0000:04:00.0/liveupdate", "none\n")
+    functions.write("sys/bus/pci/devices/0000:04:00.0/liveupdate_release", "\n")
+    assert tool("release", "--yes", "04:00.0", *root).code == OK
+    assert functions.value("0000:04:00.0", "liveupdate_release") == "1"
+    functions.write(f"sys/bus/pci/devices/{vf}/liveupdate", "incoming running\n")
+    said = tool("release", "--yes", "04:00.0", *root)
+    assert said.code == REFUSED and f"its virtual function {vf} is in a live update" in said.err
+
+
+@pytest.mark.parametrize("answer, code", [("y", OK), ("YES", OK), ("n", REFUSED), ("", REFUSED),
+                                          ("\4", REFUSED)], ids=repr)
+def test_release_asks(functions, answer, code):
+    """On a terminal release asks, and takes nothing but yes for yes."""
+    ours, terminal = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    done = subprocess.run([image.tool_program(), "release", "04:00.0", "-s", functions.root],
+                          stdin=terminal, capture_output=True, text=True, check=False)
+    os.close(terminal)
+    os.close(ours)
+    assert done.returncode == code and "Go on? [y/N]" in done.stderr
+    assert functions.value("0000:04:00.0", "liveupdate_release") == ("1" if code == OK else "")
 
 
 def read_as_doubles(text):
@@ -592,8 +822,8 @@ def test_image_that_is_read(tool, tmp_path):
     for content, wanted in (
             (data, declared), (bzimage.edited(data, bzimage.removed), ()),
             (bzimage.edited(data, bzimage.too_long), ()), (data[:600], ()), (b"", ()),
-            (bzimage.edited(data, bzimage.raised("pci-v2")),
-             ["pci-v9" if version == "pci-v2" else version for version in declared])):
+            (bzimage.edited(data, bzimage.raised("pci-v3")),
+             ["pci-v9" if version == "pci-v3" else version for version in declared])):
         path.write_bytes(content)
         said = tool("kexec", "-k", path, "--append", "x", "--dry-run", "--force", "-J")
         versions = said.json("kexec")["versions"]
@@ -656,6 +886,7 @@ def test_lockdown(tool, system, modes, log, options, result, value, advised):
     (["ch"], {"check"}), ([""], {*COMMANDS, "--help", "--version"}),
     (["kexec", "--re"], {"--reuse-cmdline"}), (["list", "--a"], {"--all"}),
     (["status", "--a"], set()), (["fly", "--a"], set()), (["kexec", "-a", "--"], set()),
+    (["hold", "--u"], {"--undo"}), (["release", "--y"], {"--yes"}),
 ], ids=lambda words: " ".join(sorted(words)))
 def test_completion(typed, wanted):
     """Bash completes commands and their options."""
@@ -686,7 +917,7 @@ def run(m, *arguments, user=None, timeout=None):
     if user:
         m.sh(f"grep -q ^{user}: /etc/passwd || echo {user}:x:1000:1000::/:/bin/sh >>/etc/passwd")
         command = f"su {user} -c '{command}'"
-    code = int(m.sh(f"{command} >/tmp/out 2>/tmp/err; echo $?", timeout=timeout))
+    code = int(m.sh(f"{command} </dev/null >/tmp/out 2>/tmp/err; echo $?", timeout=timeout))
     return Said(code, m.sh("cat /tmp/out"), m.sh("cat /tmp/err"))
 
 
@@ -728,8 +959,7 @@ def test_devices(start):
     unbound = (False, True, True, "other-driver", "its driver takes no part: bind it to vfio-pci")
     assert summary(said[nvme]) == summary(said[igb]) == unbound
     m.sh(f"echo 1 >/sys/bus/pci/devices/{pf}/sriov_numvfs")
-    link = f"/sys/bus/pci/devices/{pf}/virtfn0"
-    vf = m.sh(f"readlink -f {link}").rpartition("/")[2]
+    vf = m.bdf("igb1vf0")
     for bdf in (nvme, ats, twin, m.bdf("twin-1"), vf):
         m.bind_vfio(bdf)
     said = answers(m)
@@ -737,8 +967,10 @@ def test_devices(start):
     assert summary(said[ats]) == (True, True, False, "ats", "its ATS is enabled")
     shared = (False, False, False, "shared-iommu-group", "not alone in its IOMMU group")
     assert summary(said[twin]) == shared
-    assert summary(said[vf]) == (False, False, False, "virtual-function", "is a virtual function")
-    assert summary(said[pf])[3:] == ("has-virtual-functions", "has virtual functions enabled")
+    assert summary(said[vf])[:4] == (False, False, False, "physical-function")
+    assert f"bind {pf} to vfio-pci, or hold it: vfio-liveupdate hold {pf}" in said[vf]["reason"]
+    assert summary(said[pf])[:4] == (False, False, True, "other-driver")
+    assert said[pf]["reason"].endswith(f"vfio-liveupdate hold {pf}")
     assert run(m, "check", nvme, ats).code == OK
     assert run(m, "check", "--running", nvme).code == OK
     assert run(m, "check", "--running", nvme, ats).code == REFUSED
@@ -917,7 +1149,7 @@ def test_kernel_refuses(small):
     unknowing = bzimage.spoil(small, bzimage.removed)
     said = run(small, "kexec", "--kernel", unknowing, "-r", "-n")
     assert said.code == OK and "It takes nothing." in said.out
-    assert ("session 'test', token 1: the next kernel does not take vfio-pci-v3, the file stays "
+    assert ("session 'test', token 1: the next kernel does not take vfio-pci-v4, the file stays "
             "behind") in said.err
     small.kexec_by(f"vfio-liveupdate {' '.join(kexec(small.next_kernel, '-r'))}")
     owner.take_over("nvme0")

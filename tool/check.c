@@ -78,6 +78,49 @@ static struct verdict judge(const struct finding *findings, size_t count,
 	return verdict;
 }
 
+/*
+ * A physical function goes with its virtual ones: by the driver that preserves them,
+ * or else it is held, and not a device that is asked about.
+ */
+static void look_above(const struct devices *devices)
+{
+	for (size_t i = 0; i < devices->count; i++) {
+		const struct device *vf = &devices->all[i];
+		struct device *pf = devices_physfn(devices, vf);
+
+		if (!pf || !vf->chosen)
+			continue;
+		pf->chosen = pf->bound.yes || (pf->chosen && !device_held(pf));
+		pf->above = !pf->chosen;
+	}
+}
+
+static size_t count_below(const struct devices *devices,
+			  const struct device *pf)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < devices->count; i++)
+		count += devices->all[i].chosen &&
+			 device_is_below(&devices->all[i], pf);
+	return count;
+}
+
+/* What holding costs is said before it is too late. */
+static void tell_held(const struct devices *devices)
+{
+	for (size_t i = 0; i < devices->count; i++) {
+		const struct device *pf = &devices->all[i];
+		size_t count = pf->above ? count_below(devices, pf) : 0;
+
+		if (!count || !device_held(pf))
+			continue;
+		printf("%s is held for %zu of these: no driver of the next kernel has it, until\n"
+		       "'" NAME " release %s'.\n",
+		       pf->bdf, count, pf->bdf);
+	}
+}
+
 static void pronounce(const struct verdict *verdict, bool running)
 {
 	const char *mode = running ? " in running mode" : "";
@@ -109,8 +152,10 @@ static int report(const struct devices *devices, bool json, bool running)
 	};
 
 	table_print(tables, 2, json, "ready", ready);
-	if (!json)
+	if (!json) {
 		pronounce(&verdict, running);
+		tell_held(devices);
+	}
 	return ready ? EXIT_OK : EXIT_REFUSED;
 }
 
@@ -137,8 +182,10 @@ static int check(int argc, char **argv)
 		ret = devices_choose(&devices, argv + optind, argc - optind);
 	for (size_t i = 0; optind == argc && i < devices.count; i++)
 		devices.all[i].chosen = devices.all[i].bound.yes;
-	if (!ret)
+	if (!ret) {
+		look_above(&devices);
 		ret = report(&devices, json, running);
+	}
 	devices_free(&devices);
 	return ret;
 }
@@ -148,8 +195,8 @@ const struct command check_command = {
 	.summary = "whether kernel and devices are ready for a live update",
 	.help = "Usage: " NAME " check [OPTION...] [DEVICE...]\n\n"
 		"Looks at the kernel's switches and at devices, given by their PCI addresses, or\n"
-		"else at all whose driver takes part.  Exits with 0 if all is ready, with 4 if\n"
-		"something stands against it.\n\n"
+		"else at all whose driver takes part.  With a virtual function goes its physical\n"
+		"one.  Exits with 0 if all is ready, with 4 if something stands against it.\n\n"
 		"  -r, --running      want running mode: idle mode is not enough\n" COMMON_HELP
 			SYSROOT_HELP,
 	.run = check,

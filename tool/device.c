@@ -75,6 +75,14 @@ static int read_attribute(const char *bdf, const char *name, char *buf,
 	return file_read(path, buf, size);
 }
 
+static bool has_attribute(const char *bdf, const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), DEVICES "/%s/%s", bdf, name);
+	return file_exists(path);
+}
+
 static unsigned int read_number(const char *bdf, const char *name)
 {
 	char buf[32];
@@ -113,9 +121,11 @@ static const struct {
 } meanings[] = {
 	{ "off", "live update is off" },
 	{ "not-ready", "is being added or removed" },
-	{ "virtual-function", "is a virtual function" },
-	{ "has-virtual-functions", "has virtual functions enabled" },
-	{ "bars", "a BAR of it, or of a bridge above it, has an odd size" },
+	{ "physical-function",
+	  "the driver of its physical function takes no part" },
+	{ "has-virtual-functions",
+	  "idle mode would end its virtual functions" },
+	{ "bars", "a BAR of it, its physical function or a bridge above has an odd size" },
 	{ "no-iommu-group", "has no IOMMU group" },
 	{ "shared-iommu-group", "not alone in its IOMMU group" },
 	{ "dma-alias", "its DMA comes under another requester ID" },
@@ -206,6 +216,11 @@ static int add_device(const char *bdf, void *data)
 	look_up_name(dev, reading->names);
 	read_link(bdf, "driver", dev->driver, sizeof(dev->driver));
 	read_link(bdf, "iommu_group", dev->group, sizeof(dev->group));
+	read_link(bdf, "physfn", dev->physfn, sizeof(dev->physfn));
+	dev->physical = has_attribute(bdf, "sriov_totalvfs");
+	dev->vfs = read_number(bdf, "sriov_numvfs");
+	dev->can_hold = has_attribute(bdf, "liveupdate_hold");
+	dev->hold = read_number(bdf, "liveupdate_hold") == 1;
 	read_state(dev);
 	read_answer(dev, "liveupdate_idle", &dev->idle);
 	read_answer(dev, "liveupdate_running", &dev->running);
@@ -287,6 +302,37 @@ int devices_choose(const struct devices *devices, char **names, int count)
 }
 
 /**
+ * device_is_below() - is it a virtual function of another device
+ * @vf: device
+ * @pf: the other
+ *
+ * Return: true if it is
+ */
+bool device_is_below(const struct device *vf, const struct device *pf)
+{
+	return !strcmp(vf->physfn, pf->bdf) && !*pf->physfn;
+}
+
+/**
+ * devices_physfn() - find the physical function of a virtual one
+ * @devices: devices
+ * @vf: one of them
+ *
+ * Return: its physical function, or NULL when it is no virtual one
+ */
+struct device *devices_physfn(const struct devices *devices,
+			      const struct device *vf)
+{
+	for (size_t i = 0; *vf->physfn && i < devices->count; i++) {
+		struct device *dev = &devices->all[i];
+
+		if (device_is_below(vf, dev))
+			return dev;
+	}
+	return NULL;
+}
+
+/**
  * device_is_bridge() - is it a bridge of any kind
  * @dev: device
  *
@@ -305,7 +351,30 @@ bool device_is_bridge(const struct device *dev)
  */
 bool device_preservable(const struct device *dev)
 {
-	return dev->idle.yes && dev->bound.yes;
+	return (dev->idle.yes || dev->running.yes) && dev->bound.yes;
+}
+
+/**
+ * device_came_held() - is it held since the previous kernel
+ * @dev: device
+ *
+ * Return: true if no driver has it until somebody releases it
+ */
+bool device_came_held(const struct device *dev)
+{
+	return !strcmp(dev->incoming, "held");
+}
+
+/**
+ * device_held() - is it held when virtual functions of it go to the next kernel
+ * @dev: device
+ *
+ * Return: true if so, which does not depend on whether any is preserved already
+ */
+bool device_held(const struct device *dev)
+{
+	return !dev->bound.yes &&
+	       ((dev->hold && dev->vfs) || device_came_held(dev));
 }
 
 /**
@@ -313,15 +382,19 @@ bool device_preservable(const struct device *dev)
  * @dev: device
  *
  * What it is comes before what it is bound to, which can be changed; that it
- * can be preserved in idle mode only comes last.
+ * can be preserved in one of the modes only comes last.  If it can be in neither,
+ * the better one decides: what refuses running mode, but its IOMMU, refuses idle
+ * mode, too, and virtual functions stand against idle mode only.
  *
  * Return: the kernel's answer, or NULL when nothing stands against it
  */
 const struct answer *device_objection(const struct device *dev)
 {
-	if (!dev->idle.yes)
-		return &dev->idle;
+	if (!dev->idle.yes && !dev->running.yes)
+		return &dev->running;
 	if (!dev->bound.yes)
 		return &dev->bound;
-	return dev->running.yes ? NULL : &dev->running;
+	if (!dev->running.yes)
+		return &dev->running;
+	return dev->idle.yes ? NULL : &dev->idle;
 }

@@ -244,6 +244,26 @@ static void doubt_sessions(struct doubts *doubts, const struct plan *plan,
 		doubt_systemd(doubts);
 }
 
+static void doubt_held(const struct devices *devices, const struct device *pf)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < devices->count; i++)
+		count += device_is_below(&devices->all[i], pf) &&
+			 *devices->all[i].outgoing;
+	if (!strcmp(pf->outgoing, "held"))
+		complain(
+			"warning: %s (%s) is held for %zu virtual function%s: the next kernel has "
+			"no driver for it until '" NAME " release %s'",
+			pf->bdf, *pf->driver ? pf->driver : "no driver", count,
+			count == 1 ? "" : "s", pf->bdf);
+	else if (device_came_held(pf) && pf->vfs)
+		complain(
+			"warning: %s is held, and none of its virtual functions is preserved: "
+			"what they do ends",
+			pf->bdf);
+}
+
 /* Returns whether any device goes along in running mode. */
 static bool doubt_devices(const struct devices *devices)
 {
@@ -256,6 +276,7 @@ static bool doubt_devices(const struct devices *devices)
 		if (dev->bound.yes && !*dev->outgoing)
 			complain("warning: %s is bound to %s and not preserved",
 				 dev->bdf, dev->driver);
+		doubt_held(devices, dev);
 	}
 	return running;
 }

@@ -10,12 +10,16 @@
 #include "tool.h"
 
 static const struct column columns[] = {
-	{ "device", 0, SCOLS_JSON_STRING, IN_BOTH },
+	{ "device", SCOLS_FL_TREE, 0, IN_TABLE },
+	{ "device", 0, SCOLS_JSON_STRING, IN_JSON },
 	{ "id", 0, SCOLS_JSON_STRING, IN_JSON },
 	{ "name", SCOLS_FL_TRUNC, SCOLS_JSON_STRING, IN_BOTH },
 	{ "driver", 0, SCOLS_JSON_STRING, IN_BOTH },
 	{ "group", SCOLS_FL_RIGHT, 0, IN_TABLE },
 	{ "iommu_group", 0, SCOLS_JSON_NUMBER, IN_JSON },
+	{ "physfn", 0, SCOLS_JSON_STRING, IN_JSON },
+	{ "vfs", 0, SCOLS_JSON_NUMBER, IN_JSON },
+	{ "hold", 0, SCOLS_JSON_BOOLEAN, IN_JSON },
 	{ "outgoing", 0, SCOLS_JSON_STRING, IN_JSON },
 	{ "incoming", 0, SCOLS_JSON_STRING, IN_JSON },
 	{ "preserve", 0, 0, IN_TABLE },
@@ -28,22 +32,49 @@ static const struct column columns[] = {
 };
 
 /*
- * Another driver can be given to the device; nothing else here can be changed.
- * One that came in gets its driver when it is retrieved.
+ * Another driver can be given to the device, or to its physical function, or that can
+ * be held; nothing else here can be changed.  One that came in gets its driver when it
+ * is retrieved, or released.
  */
-static const char *advice(const struct device *dev,
-			  const struct answer *objection)
+static void advise(const struct device *dev, const struct answer *objection,
+		   char *buf, size_t size)
 {
-	if (objection != &dev->bound || !strcmp(dev->driver, DRIVER) ||
-	    *dev->incoming)
-		return "";
-	return ": bind it to " DRIVER;
+	buf[0] = '\0';
+	if (!strcmp(objection->cause, "physical-function"))
+		snprintf(buf, size,
+			 ": bind %s to " DRIVER ", or hold it: " NAME
+			 " hold %s",
+			 dev->physfn, dev->physfn);
+	else if (objection != &dev->bound || !strcmp(dev->driver, DRIVER))
+		return;
+	else if (device_held(dev))
+		snprintf(buf, size, ": held for its virtual functions");
+	else if (!*dev->incoming)
+		snprintf(buf, size, ": bind it to " DRIVER);
+	if (!*dev->incoming && dev->vfs && dev->can_hold && !dev->hold)
+		snprintf(buf + strlen(buf), size - strlen(buf),
+			 ", or hold it for its virtual functions: " NAME
+			 " hold %s",
+			 dev->bdf);
 }
 
-static void add_device(struct table *table, const struct device *dev)
+static const char *modes(const struct device *dev)
+{
+	if (device_held(dev))
+		return "held";
+	if (!device_preservable(dev))
+		return "no";
+	if (!dev->idle.yes)
+		return "running";
+	return dev->running.yes ? "running, idle" : "idle";
+}
+
+static void *add_device(struct table *table, void *parent,
+			const struct device *dev)
 {
 	const struct answer *objection = device_objection(dev);
-	void *line = table_line(table, NULL);
+	void *line = table_line(table, parent);
+	char advice[128];
 
 	table_set(table, line, "device", "%s", dev->bdf);
 	table_set(table, line, "id", "%04x:%04x", dev->vendor, dev->id);
@@ -53,24 +84,47 @@ static void add_device(struct table *table, const struct device *dev)
 	table_set(table, line, "iommu_group", "%s", dev->group);
 	table_set(table, line, "outgoing", "%s", dev->outgoing);
 	table_set(table, line, "incoming", "%s", dev->incoming);
-	table_set(table, line, "preserve", "%s",
-		  !device_preservable(dev) ? "no" :
-		  dev->running.yes	   ? "running, idle" :
-					     "idle");
+	table_set(table, line, "physfn", "%s", dev->physfn);
+	table_set(table, line, "vfs", "%u", dev->vfs);
+	table_set(table, line, "hold", "%d", dev->hold);
+	table_set(table, line, "preserve", "%s", modes(dev));
 	table_set(table, line, "preservable", "%d", device_preservable(dev));
 	table_set(table, line, "idle", "%d", dev->idle.yes);
 	table_set(table, line, "running", "%d", dev->running.yes);
 	if (!objection)
-		return;
+		return line;
+	advise(dev, objection, advice, sizeof(advice));
 	table_set(table, line, "cause", "%s", objection->cause);
-	table_set(table, line, "reason", "%s%s", objection->why,
-		  advice(dev, objection));
+	table_set(table, line, "reason", "%s%s", objection->why, advice);
+	return line;
+}
+
+static bool is_above(const struct device *pf)
+{
+	return pf && (pf->chosen || pf->above);
+}
+
+/* People see a device with its virtual functions below it. */
+static void add_tree(struct table *table, const struct devices *devices,
+		     const struct device *dev)
+{
+	void *line;
+
+	if (is_above(devices_physfn(devices, dev)))
+		return;
+	line = add_device(table, NULL, dev);
+	for (size_t i = 0; i < devices->count; i++) {
+		const struct device *vf = &devices->all[i];
+
+		if (vf->chosen && device_is_below(vf, dev))
+			add_device(table, line, vf);
+	}
 }
 
 /**
  * devices_table() - make a table of the devices that are chosen
  * @devices: devices
- * @json: make JSON of it
+ * @json: make JSON of it, with these only, one after the other
  *
  * Return: the table
  */
@@ -79,8 +133,12 @@ struct table *devices_table(const struct devices *devices, bool json)
 	struct table *table = table_new("devices", columns, json);
 
 	for (size_t i = 0; i < devices->count; i++) {
-		if (devices->all[i].chosen)
-			add_device(table, &devices->all[i]);
+		const struct device *dev = &devices->all[i];
+
+		if (json && dev->chosen)
+			add_device(table, NULL, dev);
+		else if (!json && (dev->chosen || dev->above))
+			add_tree(table, devices, dev);
 	}
 	return table;
 }
@@ -124,7 +182,8 @@ const struct command list_command = {
 	.help = "Usage: " NAME " list [OPTION...] [DEVICE...]\n\n"
 		"Lists PCI devices, and for each the modes in which a live update can take it\n"
 		"along as it is now, or what stands against it: those that are given by their PCI\n"
-		"addresses, or else all but bridges.\n\n"
+		"addresses, or else all but bridges.  Virtual functions are below their physical\n"
+		"one.\n\n"
 		"  -a, --all          bridges, too\n" COMMON_HELP SYSROOT_HELP,
 	.run = list,
 };

@@ -14,10 +14,8 @@
 #include "tool.h"
 
 static const struct command *const commands[] = {
-	&list_command,
-	&check_command,
-	&status_command,
-	&kexec_command,
+	&list_command, &check_command,	 &status_command,
+	&hold_command, &release_command, &kexec_command,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(*commands))

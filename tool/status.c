@@ -12,7 +12,8 @@
 #include "tool.h"
 
 static const struct column device_columns[] = {
-	{ "device", 0, SCOLS_JSON_STRING, IN_BOTH },
+	{ "device", SCOLS_FL_TREE, 0, IN_TABLE },
+	{ "device", 0, SCOLS_JSON_STRING, IN_JSON },
 	{ "name", SCOLS_FL_TRUNC, SCOLS_JSON_STRING, IN_BOTH },
 	{ "driver", 0, SCOLS_JSON_STRING, IN_BOTH },
 	{ "direction", 0, SCOLS_JSON_STRING, IN_BOTH },
@@ -58,21 +59,39 @@ static const char *direction(bool incoming)
 	return incoming ? "incoming" : "outgoing";
 }
 
-/* A device that came in, and of which no file is retrieved, waits for that. */
-static void add_device(struct table *table, const struct device *dev,
-		       bool incoming, const struct sessions *sessions)
+static const char *mode(const struct device *dev, bool incoming)
 {
-	const struct session *session = NULL;
-	const struct session_file *file =
-		sessions_find(sessions, dev->bdf, incoming, &session);
-	void *line = table_line(table, NULL);
+	return incoming ? dev->incoming : dev->outgoing;
+}
+
+static void *add_name(struct table *table, void *parent,
+		      const struct device *dev)
+{
+	void *line = table_line(table, parent);
 
 	table_set(table, line, "device", "%s", dev->bdf);
 	table_set(table, line, "name", "%s", dev->name);
 	table_set(table, line, "driver", "%s", dev->driver);
+	return line;
+}
+
+/*
+ * A device that came in, and of which no file is retrieved, waits for that.  One that
+ * is held has no file.
+ */
+static void *add_device(struct table *table, void *parent,
+			const struct device *dev, bool incoming,
+			const struct sessions *sessions)
+{
+	const struct session *session = NULL;
+	const struct session_file *file =
+		sessions_find(sessions, dev->bdf, incoming, &session);
+	void *line = add_name(table, parent, dev);
+
 	table_set(table, line, "direction", "%s", direction(incoming));
-	table_set(table, line, "mode", "%s",
-		  incoming ? dev->incoming : dev->outgoing);
+	table_set(table, line, "mode", "%s", mode(dev, incoming));
+	if (!strcmp(mode(dev, incoming), "held"))
+		return line;
 	if (file)
 		table_set(table, line, "session", "%s", session->name);
 	if (file)
@@ -81,11 +100,55 @@ static void add_device(struct table *table, const struct device *dev,
 		table_set(table, line, "state", "preserved");
 	else if (sessions->known)
 		table_set(table, line, "state", "waiting");
+	return line;
 }
 
 static bool is_handed_over(const char *mode)
 {
 	return *mode && strcmp(mode, "bridge") != 0;
+}
+
+/* Is there a line for the physical function, in the same direction? */
+static bool is_below(const struct devices *devices, const struct device *vf,
+		     bool incoming)
+{
+	const struct device *pf = devices_physfn(devices, vf);
+
+	return pf && is_handed_over(mode(pf, incoming));
+}
+
+/*
+ * People see virtual functions below their physical one, and all of them where that is
+ * held still: those that are nobody's business any more depend on it, too.
+ */
+static void add_below(struct table *table, void *line,
+		      const struct devices *devices, const struct device *pf,
+		      bool incoming, const struct sessions *sessions)
+{
+	for (size_t i = 0; i < devices->count; i++) {
+		const struct device *vf = &devices->all[i];
+
+		if (!device_is_below(vf, pf))
+			continue;
+		if (is_handed_over(mode(vf, incoming)))
+			add_device(table, line, vf, incoming, sessions);
+		else if (incoming && device_came_held(pf) && !*vf->outgoing)
+			add_name(table, line, vf);
+	}
+}
+
+static void add_direction(struct table *table, const struct devices *devices,
+			  const struct device *dev, bool incoming,
+			  const struct sessions *sessions, bool json)
+{
+	void *line;
+
+	if (!is_handed_over(mode(dev, incoming)) ||
+	    (!json && is_below(devices, dev, incoming)))
+		return;
+	line = add_device(table, NULL, dev, incoming, sessions);
+	if (!json)
+		add_below(table, line, devices, dev, incoming, sessions);
 }
 
 static struct table *make_devices(const struct devices *devices,
@@ -96,10 +159,8 @@ static struct table *make_devices(const struct devices *devices,
 	for (size_t i = 0; i < devices->count; i++) {
 		const struct device *dev = &devices->all[i];
 
-		if (is_handed_over(dev->incoming))
-			add_device(table, dev, true, sessions);
-		if (is_handed_over(dev->outgoing))
-			add_device(table, dev, false, sessions);
+		add_direction(table, devices, dev, true, sessions, json);
+		add_direction(table, devices, dev, false, sessions, json);
 	}
 	return table;
 }
@@ -199,10 +260,25 @@ static void tell(size_t count, const char *what, bool *told)
 	*told = true;
 }
 
-static void summarize(const struct sessions *sessions, bool loaded)
+static void tell_held(const struct device *pf)
+{
+	if (device_came_held(pf))
+		printf("\n%s is held, no driver has it: '" NAME " release %s'\n"
+		       "gives it back, and ends what its virtual functions do.\n",
+		       pf->bdf, pf->bdf);
+	else if (!strcmp(pf->outgoing, "held"))
+		printf("\n%s is held from the jump on: the next kernel has no driver for it\n"
+		       "until '" NAME " release %s'.\n",
+		       pf->bdf, pf->bdf);
+}
+
+static void summarize(const struct devices *devices,
+		      const struct sessions *sessions, bool loaded)
 {
 	bool told = false;
 
+	for (size_t i = 0; i < devices->count; i++)
+		tell_held(&devices->all[i]);
 	if (sessions->known && !sessions->count)
 		puts("There are no live update sessions.");
 	tell(count_files(sessions, true, "waiting"),
@@ -266,7 +342,7 @@ static int report(const struct devices *devices, bool json)
 	}
 	table_print(tables, count, json, "kexec_loaded", loaded);
 	if (!json)
-		summarize(&sessions, loaded);
+		summarize(devices, &sessions, loaded);
 	sessions_free(&sessions);
 	return ret ? explain_unknown(ret) : EXIT_OK;
 }

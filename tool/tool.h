@@ -2,7 +2,7 @@
 /*
  * vfio-liveupdate: what its parts share.
  *
- * main.c chooses a command; list.c, check.c, status.c and kexec.c are the
+ * main.c chooses a command; list.c, check.c, status.c, hold.c and kexec.c are the
  * commands.  They ask device.c about PCI devices, kernel.c about the kernel and
  * session.c about live update sessions, and show what they hear through table.c.
  */
@@ -46,6 +46,8 @@ struct command {
 extern const struct command list_command;
 extern const struct command check_command;
 extern const struct command status_command;
+extern const struct command hold_command;
+extern const struct command release_command;
 extern const struct command kexec_command;
 
 int next_option(int argc, char **argv, const struct option *options,
@@ -108,12 +110,18 @@ struct answer {
  * @name: what pci.ids calls it
  * @driver: the driver that it is bound to, or empty
  * @group: number of its IOMMU group, or empty
- * @outgoing: how it goes to the next kernel: idle, running, bridge or empty
+ * @physfn: address of its physical function, if it is a virtual one, or empty
+ * @physical: it is a physical function, that can have virtual ones (SR-IOV)
+ * @vfs: how many virtual functions it has
+ * @can_hold: this kernel can hold it for its virtual functions
+ * @hold: root wants that
+ * @outgoing: how it goes to the next kernel: idle, running, held, bridge or empty
  * @incoming: how it came from the previous kernel, likewise
  * @idle: can it be preserved at all
  * @running: can it be preserved in running mode
  * @bound: does the driver that it is bound to preserve it
  * @chosen: the command at hand is about it
+ * @above: the command at hand is about virtual functions of it, and not about it
  */
 struct device {
 	char bdf[16];
@@ -122,9 +130,12 @@ struct device {
 	char name[128];
 	char driver[64];
 	char group[12];
+	char physfn[16];
+	bool physical, can_hold, hold;
+	unsigned int vfs;
 	char outgoing[12], incoming[12];
 	struct answer idle, running, bound;
-	bool chosen;
+	bool chosen, above;
 };
 
 /**
@@ -140,8 +151,13 @@ struct devices {
 int devices_read(struct devices *devices);
 void devices_free(struct devices *devices);
 int devices_choose(const struct devices *devices, char **names, int count);
+struct device *devices_physfn(const struct devices *devices,
+			      const struct device *vf);
+bool device_is_below(const struct device *vf, const struct device *pf);
 bool device_is_bridge(const struct device *dev);
 bool device_preservable(const struct device *dev);
+bool device_came_held(const struct device *dev);
+bool device_held(const struct device *dev);
 const struct answer *device_objection(const struct device *dev);
 
 /* --- kernel.c --- */

@@ -28,17 +28,19 @@ _vfio_liveupdate()
 		;;
 	esac
 	if [ "$COMP_CWORD" = 1 ]; then
-		_vfio_liveupdate_words "list check status kexec $options" "$current"
+		_vfio_liveupdate_words "list check status hold release kexec $options" "$current"
 		return
 	fi
 	case ${COMP_WORDS[1]} in
 	list)	options+=' --json --sysroot --all' ;;
 	check)	options+=' --json --sysroot --running' ;;
 	status)	options+=' --json --sysroot' ;;
+	hold)	options+=' --sysroot --undo' ;;
+	release) options+=' --sysroot --yes' ;;
 	kexec)	options+=' --json --kernel --initrd --reuse-cmdline --append --dry-run --force --silence' ;;
 	*)	return ;;
 	esac
-	if [[ ${COMP_WORDS[1]} == @(list|check) && $current != -* ]]; then
+	if [[ ${COMP_WORDS[1]} == @(list|check|hold|release) && $current != -* ]]; then
 		_vfio_liveupdate_devices "$current"
 	else
 		_vfio_liveupdate_words "$options" "$current"
