@@ -191,7 +191,9 @@ int lu_device_bdf(int device, char bdf[LU_BDF_SIZE]);
  *
  * Context: any thread.
  * Return: 0, or a negative errno: -EINVAL: bound already (see lu_device_id());
- * -EPERM: another iommufd has the device's restored page table; -EBADF, -ENOTTY:
+ * -EPERM: another iommufd has the device's restored page table; -EACCES: a virtual
+ * function, or a physical one whose virtual ones are in use, needs the VF token, which
+ * VFIO_DEVICE_BIND_FLAG_TOKEN gives, unless the file was retrieved; -EBADF, -ENOTTY:
  * no VFIO device's file; -EBADF, -EBADFD: @iommufd is none; -EBUSY: the device is
  * in use; others as of VFIO_DEVICE_BIND_IOMMUFD.
  */

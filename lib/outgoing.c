@@ -7,12 +7,15 @@
  * call that takes one file out of a session: closing the session is the way back.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "set.h"
+
+#define PHYSFN "/sys/bus/pci/devices/%s/physfn"
 
 /* A page table without a device is gone in the next kernel. */
 static bool has_device(const struct lu_set *set, uint32_t hwpt)
@@ -150,6 +153,22 @@ static int preserve_file(struct lu_set *set, uint32_t i)
 	return ret;
 }
 
+/* A virtual function (SR-IOV) is preserved after its physical one. */
+static bool is_virtual(int device)
+{
+	char bdf[LU_BDF_SIZE], path[sizeof(PHYSFN) + LU_BDF_SIZE];
+
+	if (lu_device_bdf(device, bdf))
+		return false;
+	snprintf(path, sizeof(path), PHYSFN, bdf);
+	return !access(path, F_OK);
+}
+
+static int preserve_physical(struct lu_set *set, uint32_t i)
+{
+	return is_virtual(set->items[i].fd) ? 0 : preserve_file(set, i);
+}
+
 /* Nothing is preserved any more, unless somebody else has the session. */
 static void close_session(struct lu_set *set)
 {
@@ -195,6 +214,8 @@ static int preserve_rest(struct lu_set *set)
 		ret = lu_set_for_kind(set, LU_MEMORY, preserve_file);
 	if (!ret)
 		ret = lu_set_for_kind(set, LU_IOMMUFD, preserve_file);
+	if (!ret)
+		ret = lu_set_for_kind(set, LU_DEVICE, preserve_physical);
 	return ret ? ret : lu_set_for_kind(set, LU_DEVICE, preserve_file);
 }
 

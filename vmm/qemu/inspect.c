@@ -302,6 +302,24 @@ static void look_at_kvm(struct vm *vm, json_t *problems)
 
 /* --- what the kernel says --------------------------------------------------- */
 
+/*
+ * A virtual function whose physical one is vfio-pci's goes along in the session of that,
+ * and a virtual machine has a session of its own.
+ */
+static bool needs_other_session(const char *bdf)
+{
+	char path[64 + LU_BDF_SIZE], target[256];
+	ssize_t len;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/physfn/driver",
+		 bdf);
+	len = readlink(path, target, sizeof(target) - 1);
+	if (len < 0)
+		return false;
+	target[len] = '\0';
+	return !strcmp(basename(target), "vfio-pci");
+}
+
 static void look_at_file(int device, json_t *problems)
 {
 	struct lu_device_state state;
@@ -310,6 +328,10 @@ static void look_at_file(int device, json_t *problems)
 
 	if (ret)
 		return;
+	if (needs_other_session(bdf))
+		problem(problems,
+			"%s: its physical function is bound to vfio-pci, and would have to be in the same session: give that its own driver, and hold it (see vfio-liveupdate hold)",
+			bdf);
 	ret = lu_device_query(device, &state);
 	if (ret == -ENOTTY)
 		problem(problems, "%s: this kernel preserves no VFIO devices",
