@@ -46,6 +46,9 @@ SEED = 21
 FIRST_FRAME = 1000
 # The frames of one device are far from those of all others.
 FRAMES_APART = 1 << 32
+# The frames of the host, and how many in a second
+HOST_FRAME = 1 << 48
+HOST_RATE = 25
 # The MSI-X vector of a drive's I/O queue, whose admin queue has 0, and of a controller's frames.
 VECTOR = 1
 FIRST_QUEUE = 10
@@ -458,3 +461,69 @@ class RunningSet(Running):
     def finish(self):
         """Finish the session."""
         self("set_finish", "P")
+
+
+class Guests(Running):
+    """A process with virtual functions of a controller that is the host's network."""
+
+    rules = False
+
+    def _govern(self, device, command, *words):
+        """Let a virtual function receive, at the address that it asks for."""
+        if command == "igb_admit":
+            self.begin(device)
+            self("igbvf_address", device.driver, device.virtual)
+
+    def begin(self, device):
+        """Tell the physical function's driver that we begin anew; returns the address we have."""
+        self("igbvf_begin", device.driver)
+        return self("igbvf_begun", device.driver).values[0]
+
+
+class HostNetwork:
+    """The host's network on a controller's physical function, which has virtual ones."""
+
+    def __init__(self, machine, name, vfs):
+        """Have a controller with its own driver, and virtual functions of it with vfio-pci."""
+        self.machine = machine
+        self.name = name
+        self.bdf = machine.bdf(name)
+        self._stream = None
+        folder = f"/sys/bus/pci/devices/{self.bdf}"
+        machine.sh(f"echo 0 >{folder}/sriov_drivers_autoprobe; echo {vfs} >{folder}/sriov_numvfs")
+        for number in range(vfs):
+            machine.bind_vfio(machine.bdf(f"{name}vf{number}"))
+        self.up()
+
+    def up(self):
+        """Bring its interface up, and wait for the link."""
+        self.interface = self.machine.sh(f"ls /sys/bus/pci/devices/{self.bdf}/net").strip()
+        self.link("up")
+        self.machine.sh(f"until [ $(cat /sys/class/net/{self.interface}/carrier) = 1 ];"
+                        "do sleep 0.1; done")
+        self._worker = self.machine.worker("host")
+        if "E" in self._worker.objects():
+            self._worker("close", "E")
+        self.address = bytes.fromhex(
+            self._worker("net_open", "E", self.interface).values[0].replace(":", ""))
+
+    def link(self, state):
+        """Bring its interface up or down."""
+        self.machine.sh(f"ip link set {self.interface} {state}")
+
+    def work(self):
+        """Let numbered frames come."""
+        self._worker("net_rx_begin", "E", HOST_FRAME)
+        self._stream = self.machine.wires[self.name].stream(HOST_FRAME, HOST_RATE, self.address)
+
+    def settle(self):
+        """Let no more frames come; returns how many were lost."""
+        after = self._stream.stop()
+        account = self._worker.account("net_rx_account", "E", after, PATIENCE_MS)
+        assert after > HOST_FRAME and not account["wrong"] and not account["repeated"], account
+        return after - HOST_FRAME - account["good"]
+
+    def send(self, first, count):
+        """Send frames, and see that they come out of the cable."""
+        self._worker("net_tx", "E", first, count)
+        assert self.machine.wires[self.name].receive(count) == list(range(first, first + count))

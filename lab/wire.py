@@ -13,6 +13,7 @@ import time
 FRAME = 256
 HEADER = struct.Struct("<6s6sHHQ")
 ETHERTYPE = 0xb588
+ADDRESSES = 12
 BROADCAST = b"\xff" * 6
 MASK = (1 << 64) - 1
 
@@ -43,11 +44,11 @@ def frame(seq, to=BROADCAST):
 
 
 def number(data):
-    """Return the number of a frame of ours that is intact; None for any other frame."""
+    """Return the number of a frame of ours, for whomever, that is intact; None for others."""
     if len(data) < FRAME or HEADER.unpack_from(data)[2] != ETHERTYPE:
         return None
     seq = HEADER.unpack_from(data)[4]
-    return seq if data[:FRAME] == frame(seq) else None
+    return seq if data[ADDRESSES:FRAME] == frame(seq)[ADDRESSES:] else None
 
 
 class Stream(threading.Thread):

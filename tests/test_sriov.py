@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Virtual functions (SR-IOV) beside their physical one, all of them with programs in user space."""
+"""Virtual functions (SR-IOV) with programs in user space, beside their physical one.
+
+That belongs to a program, too, or it is the host's network.
+"""
 
 import pytest
 
 from lab import Igb, Nvme, Port, Switch
-from lab.running import SEED, VF_TOKEN, Running
+from lab.running import SEED, VF_TOKEN, Guests, HostNetwork, Running
 from update import see_dma, see_no_faults, see_nothing_lost, see_undisturbed
 
 CONTROLLER = (Port(Igb("igb0")),)
@@ -148,3 +151,19 @@ def test_tenants(start):
     heir("igb_admit", heir.devices["igb0"].driver, device.virtual)
     tenant.work()
     work(m, tenant, 2)
+
+
+def test_beside_the_host(start):
+    """Virtual functions work, and their physical one is the host's network: each has its frames."""
+    m = start(topology=CONTROLLER)
+    host = HostNetwork(m, "igb0", 2)
+    owner = Guests(m)
+    owner.open("igb0vf0", "igb0vf1")
+    owner.start()
+    host.work()
+    assert len(work(m, owner)) == 2
+    assert host.settle() == 0
+    host.send(50, 10)
+    # Asked again, its driver knows the address that a virtual function has.
+    for device in owner.devices.values():
+        assert owner.begin(device) == device.address.hex(":")

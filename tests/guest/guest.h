@@ -101,6 +101,7 @@ extern const struct command iommufd_commands[];
 extern const struct command vfio_commands[];
 extern const struct command nvme_commands[];
 extern const struct command igb_commands[];
+extern const struct command net_commands[];
 extern const struct command kexec_commands[];
 extern const struct command hang_commands[];
 extern const struct command service_commands[];

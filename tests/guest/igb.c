@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "frame.h"
 #include "guest.h"
 
 #define IGB_MAGIC 0x6c75696762303031ULL
@@ -31,6 +32,9 @@
 #define IGB_IVAR0 0x01700
 #define IGB_RCTL 0x00100
 #define IGB_TCTL 0x00400
+/* A virtual function's mailbox, and the memory of it */
+#define IGB_VF_MAILBOX 0x00c40
+#define IGB_VF_MESSAGE 0x00800
 /* Rings: one for each queue of a physical function, the first of a virtual one */
 #define IGB_RX 0x0c000
 #define IGB_TX 0x0e000
@@ -87,12 +91,21 @@
 #define IGB_POOLS 8
 #define IGB_PF_POOL (IGB_POOLS - 1)
 
+/* In the mailbox: there is a message; the answer was read; it is mine; an answer came */
+#define IGB_MAILBOX_REQUEST (1U << 0)
+#define IGB_MAILBOX_ACK (1U << 1)
+#define IGB_MAILBOX_OWN (1U << 2)
+#define IGB_MAILBOX_ANSWER (1U << 4)
+/* The first word of a message, and what an answer adds to it */
+#define IGB_MESSAGE_RESET 0x01U
+#define IGB_MESSAGE_SET_MAC 0x02U
+#define IGB_MESSAGE_GOOD (1U << 31)
+#define IGB_MESSAGE_WORDS 3
+
 #define TX_ENTRIES 256
 /* Room for all that comes while nobody is there to take it. */
 #define RX_ENTRIES 2048
 #define BUFFER 1024
-#define FRAME 256
-#define ETHERTYPE 0x88b5
 
 struct igb_tx_desc {
 	uint64_t addr;
@@ -106,20 +119,6 @@ struct igb_rx_desc {
 	uint32_t header_high;
 };
 
-/*
- * What came in of a stream of frames that count up by one: @good are those
- * that came in their turn with the right content.
- */
-struct igb_account {
-	uint64_t first;
-	uint64_t next;
-	uint64_t good;
-	uint64_t lost;
-	uint64_t repeated;
-	uint64_t wrong;
-	uint64_t foreign;
-};
-
 /* @rx, @tx, @ivar: where the registers of the rings and of their interrupt are */
 struct igb_state {
 	struct dma_state dma;
@@ -129,7 +128,7 @@ struct igb_state {
 	uint32_t tx_tail;
 	uint32_t rx_next;
 	uint32_t vector;
-	struct igb_account account;
+	struct frame_account account;
 };
 
 struct igb_memory {
@@ -142,18 +141,6 @@ struct igb_memory {
 	uint8_t tx_data[TX_ENTRIES][BUFFER];
 	uint8_t rx_data[RX_ENTRIES][BUFFER];
 };
-
-/* A frame of ours: its number, then a pattern made from the number. */
-struct frame {
-	uint8_t to[6];
-	uint8_t from[6];
-	uint8_t type[2];
-	uint8_t pad[2];
-	uint64_t seq;
-	uint64_t words[(FRAME - 24) / 8];
-};
-
-_Static_assert(sizeof(struct frame) == FRAME, "a frame has its size");
 
 /* The driver while a command runs. */
 struct igb {
@@ -380,25 +367,107 @@ static int cmd_igb_admit(const struct arg *a)
 	return 0;
 }
 
+/* Have the mailbox for ourselves. */
+static int igb_mailbox_own(const struct igb *igb)
+{
+	uint64_t end = now_ms() + IGB_TIMEOUT_MS;
+
+	while (now_ms() < end) {
+		reg_write32(&igb->dma, IGB_VF_MAILBOX, IGB_MAILBOX_OWN);
+		if (reg_read32(&igb->dma, IGB_VF_MAILBOX) & IGB_MAILBOX_OWN)
+			return 0;
+		pause_us(200);
+	}
+	return complain(ETIMEDOUT, "the mailbox stays the other's");
+}
+
+/* Give the physical function's driver a message, without waiting for what it says. */
+static int igb_post(const struct igb *igb, const uint32_t *message)
+{
+	int ret = igb_mailbox_own(igb);
+
+	for (int i = 0; !ret && i < IGB_MESSAGE_WORDS; i++)
+		reg_write32(&igb->dma, IGB_VF_MESSAGE + 4 * i, message[i]);
+	if (!ret)
+		reg_write32(&igb->dma, IGB_VF_MAILBOX, IGB_MAILBOX_REQUEST);
+	return ret;
+}
+
+/* Wait for what it says. */
+static int igb_answer(const struct igb *igb, uint32_t *message)
+{
+	int ret = igb_wait(igb, IGB_VF_MAILBOX, IGB_MAILBOX_ANSWER, true);
+
+	if (!ret)
+		ret = igb_mailbox_own(igb);
+	for (int i = 0; !ret && i < IGB_MESSAGE_WORDS; i++)
+		message[i] = reg_read32(&igb->dma, IGB_VF_MESSAGE + 4 * i);
+	if (!ret)
+		reg_write32(&igb->dma, IGB_VF_MAILBOX, IGB_MAILBOX_ACK);
+	return ret;
+}
+
+/* Find a virtual function whose physical one another driver has. */
+static int igb_use_vf(const struct arg *a, struct igb *igb)
+{
+	int ret = igb_use(a[0].o, igb);
+
+	if (!ret && !igb_is_vf(igb))
+		ret = complain(EINVAL, "this is no virtual function");
+	return ret;
+}
+
+/* Say that we begin anew: frames may come. Without waiting for an answer. */
+static int cmd_igbvf_begin(const struct arg *a)
+{
+	uint32_t message[IGB_MESSAGE_WORDS] = { IGB_MESSAGE_RESET };
+	struct igb igb;
+	int ret = igb_use_vf(a, &igb);
+
+	return ret ? ret : igb_post(&igb, message);
+}
+
+/* What is said to that: which address is ours, if there is one. */
+static int cmd_igbvf_begun(const struct arg *a)
+{
+	uint32_t message[IGB_MESSAGE_WORDS];
+	const uint8_t *mac = (const uint8_t *)&message[1];
+	struct igb igb;
+	int ret = igb_use_vf(a, &igb);
+
+	if (!ret)
+		ret = igb_answer(&igb, message);
+	if (!ret && !(message[0] & IGB_MESSAGE_GOOD))
+		result("none");
+	else if (!ret)
+		result("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
+		       mac[3], mac[4], mac[5]);
+	return ret;
+}
+
+/* Ask for the address 02:00:00:00:01:NUMBER. */
+static int cmd_igbvf_address(const struct arg *a)
+{
+	uint32_t message[IGB_MESSAGE_WORDS] = { IGB_MESSAGE_SET_MAC, 0x02,
+						(uint32_t)a[1].n << 8 | 0x01 };
+	struct igb igb;
+	int ret = igb_use_vf(a, &igb);
+
+	if (!ret)
+		ret = igb_post(&igb, message);
+	if (!ret)
+		ret = igb_answer(&igb, message);
+	if (!ret && !(message[0] & IGB_MESSAGE_GOOD))
+		ret = complain(EACCES, "message %#x", message[0]);
+	return ret;
+}
+
 static int cmd_igb_adopt(const struct arg *a)
 {
 	struct igb igb;
 	int ret = dma_setup(a[0].o, &a[1], &a[2]);
 
 	return ret ? ret : igb_use(a[0].o, &igb);
-}
-
-/* Make frame number seq. */
-static void frame_make(struct frame *f, uint64_t seq)
-{
-	memset(f, 0, sizeof(*f));
-	memset(f->to, 0xff, sizeof(f->to));
-	f->from[0] = 0x02;
-	f->type[0] = ETHERTYPE >> 8;
-	f->type[1] = ETHERTYPE & 255;
-	f->seq = seq;
-	for (size_t i = 0; i < ARRAY_SIZE(f->words); i++)
-		f->words[i] = pattern(0, seq, 8 * i);
 }
 
 /* Send one frame and wait until the device has taken it. */
@@ -445,8 +514,7 @@ static bool igb_receive(const struct igb *igb, struct frame *f, bool *ours)
 		return false;
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	memcpy(f, igb->mem->rx_data[i], sizeof(*f));
-	*ours = (desc->header_high & 0xffff) == FRAME &&
-		f->type[0] == ETHERTYPE >> 8 && f->type[1] == (ETHERTYPE & 255);
+	*ours = frame_is_ours(f, desc->header_high & 0xffff);
 	memset(igb->mem->rx_data[i], 0, BUFFER);
 	igb_rx_offer(igb, i);
 	igb->state->rx_next = (i + 1) % RX_ENTRIES;
@@ -454,35 +522,16 @@ static bool igb_receive(const struct igb *igb, struct frame *f, bool *ours)
 	return true;
 }
 
-/* Enter a frame into the account. */
-static void igb_enter(struct igb_account *account, const struct frame *f)
-{
-	struct frame want;
-
-	frame_make(&want, f->seq);
-	if (memcmp(f->words, want.words, sizeof(want.words))) {
-		account->wrong++;
-		return;
-	}
-	if (f->seq < account->next) {
-		account->repeated++;
-		return;
-	}
-	account->lost += f->seq - account->next;
-	account->next = f->seq + 1;
-	account->good++;
-}
-
 /* Take all frames that are there. */
 static void igb_take(const struct igb *igb)
 {
-	struct igb_account *account = &igb->state->account;
+	struct frame_account *account = &igb->state->account;
 	struct frame f;
 	bool ours;
 
 	while (igb_receive(igb, &f, &ours)) {
 		if (ours)
-			igb_enter(account, &f);
+			frame_enter(account, &f);
 		else
 			account->foreign++;
 	}
@@ -498,7 +547,7 @@ static int cmd_igb_rx_begin(const struct arg *a)
 		return ret;
 	igb_take(&igb);
 	igb.state->account =
-		(struct igb_account){ .first = a[1].n, .next = a[1].n };
+		(struct frame_account){ .first = a[1].n, .next = a[1].n };
 	return 0;
 }
 
@@ -518,7 +567,7 @@ static int igb_sleep(const struct igb *igb)
 static int cmd_igb_rx_account(const struct arg *a)
 {
 	uint64_t end = now_ms() + a[2].n;
-	const struct igb_account *account;
+	const struct frame_account *account;
 	struct igb igb;
 	int ret = igb_use(a[0].o, &igb);
 
@@ -533,14 +582,7 @@ static int cmd_igb_rx_account(const struct arg *a)
 			pause_us(50);
 		igb_take(&igb);
 	}
-	result("first=%llu next=%llu good=%llu lost=%llu repeated=%llu wrong=%llu foreign=%llu",
-	       (unsigned long long)account->first,
-	       (unsigned long long)account->next,
-	       (unsigned long long)account->good,
-	       (unsigned long long)account->lost,
-	       (unsigned long long)account->repeated,
-	       (unsigned long long)account->wrong,
-	       (unsigned long long)account->foreign);
+	frame_account_say(account);
 	return ret;
 }
 
@@ -641,6 +683,9 @@ const struct command igb_commands[] = {
 	{ "igb_start", "Noon|n", cmd_igb_start, "NEW DEVICE MEMFD IOVA [VFS]" },
 	{ "igbvf_start", "Noon", cmd_igbvf_start, "NEW DEVICE MEMFD IOVA" },
 	{ "igb_admit", "on", cmd_igb_admit, "IGB VF" },
+	{ "igbvf_begin", "o", cmd_igbvf_begin, "IGB" },
+	{ "igbvf_begun", "o", cmd_igbvf_begun, "IGB" },
+	{ "igbvf_address", "on", cmd_igbvf_address, "IGB NUMBER" },
 	{ "igb_adopt", "Noo", cmd_igb_adopt, "NEW DEVICE MEMFD" },
 	{ "igb_tx", "onn", cmd_igb_tx, "IGB FIRST COUNT" },
 	{ "igb_rx_check", "onn", cmd_igb_rx_check, "IGB COUNT MILLISECONDS" },
