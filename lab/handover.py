@@ -26,7 +26,9 @@ PCI_DEVICE = {"bdf": (4, "H"), "role": (6, "B"), "mode": (7, "B"), "refcount": (
               "control": (64, "H"), "total_vfs": (66, "H"), "initial_vfs": (68, "H"),
               "num_vfs": (70, "H"), "offset": (72, "H"), "stride": (74, "H"),
               "vf_device": (76, "H"), "last_bus": (78, "H"), "page_size": (80, "I"),
-              "vf_bar": (84, "I"), "vf_bar_order": (108, "B"), "vfs": (114, "H")}
+              "vf_bar": (84, "I"), "vf_bar_order": (108, "B"), "vfs": (114, "H"),
+              "data": (120, "Q")}
+IGB = {"flags": (0, "I"), "num_vfs": (4, "I"), "rss_queues": (8, "I"), "vlan": (840, "H")}
 VFIO = {"bdf": (4, "H"), "mode": (6, "H"), "flags": (8, "I"), "command": (20, "I"),
         "irq_kind": (112, "I"), "irq_count": (120, "I"), "irq_armed": (128, "Q")}
 IOMMU = {"domains": (0, "Q"), "domain_count": (8, "I"), "devices": (16, "Q"),

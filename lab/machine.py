@@ -761,6 +761,13 @@ class Machine:
         self._wait(look, timeout or self._patience, f"the console does not say {pattern}")
         return found[0]
 
+    def console_time(self, pattern, since=None):
+        """Return when the kernel said something on the console that matches, since a mark."""
+        start = self._time(since, 0.0)
+        with self._news:
+            return next(when for when, text in self._console_lines
+                        if when >= start and re.search(pattern, text))
+
     def expect_splat(self, pattern):
         """Let the kernel's complaints that match a pattern pass."""
         self._expected.append(re.compile(pattern))

@@ -17,6 +17,7 @@
 #include <linux/completion.h>
 #include <linux/errno.h>
 #include <linux/kho/check/hugetlb.h>
+#include <linux/kho/check/igb.h>
 #include <linux/kho/check/iommufd.h>
 #include <linux/kho/check/luo.h>
 #include <linux/kho/check/memfd.h>
@@ -421,6 +422,57 @@ static const struct left_case vfio_pci_cases[] = {
 };
 
 LEFT_TEST(vfio_pci)
+
+/* --- igb: two virtual functions, one with a further address -------------------- */
+
+#undef LEFT
+#define LEFT	struct igb_ser
+
+static void igb_make(void *memory)
+{
+	*(LEFT *)memory = (LEFT) {
+		.num_vfs = 2,
+		.rss_queues = 1,
+		.filters[21] = { .mac = { 2, 0, 0, 0, 0, 3 }, .vf = 1, .used = 1 },
+		.vfs = {
+			{ .flags = IGB_SER_VF_CTS, .mac = { 2 }, .num_hashes = 0xffff },
+			{ .hashes = { 0xffff }, .vlan = 4095, .qos = 7 },
+		},
+	};
+}
+
+static const char *igb_check(void *memory)
+{
+	return igb_ser_check(memory);
+}
+
+static const struct left_case igb_cases[] = {
+	GOOD,
+	CASE2(NULL, flags, IGB_SER_FLAGS, vfs[1].flags, IGB_SER_VF_FLAGS),
+	CASE("there are unknown flags", flags, IGB_SER_FLAGS + 1),
+	CASE("there are unknown flags", reserved[3], 1),
+	CASE("there are impossible numbers", num_vfs, 0),
+	CASE("there are impossible numbers", num_vfs, 8),
+	CASE("there are impossible numbers", rss_queues, 0),
+	CASE("there are impossible numbers", rss_queues, 3),
+	CASE("an address filter is broken", filters[21].vf, 2),
+	CASE("an address filter is broken", filters[21].used, 0),
+	CASE("an address filter is broken", filters[21].used, 2),
+	CASE("an address filter is broken", filters[21].mac[0], 1),
+	CASE("an address filter is broken", filters[0].used, 1),
+	CASE("an address filter is broken", filters[2].vf, 1),
+	CASE("an address filter is broken", filters[2].mac[5], 1),
+	CASE("an address filter is broken", num_vfs, 3),
+	CASE("a virtual function is broken", vfs[0].flags, IGB_SER_VF_FLAGS + 1),
+	CASE("a virtual function is broken", vfs[0].reserved, 1),
+	CASE("a virtual function is broken", vfs[0].mac[0], 1),
+	CASE("a virtual function is broken", vfs[0].vlan, 4096),
+	CASE("a virtual function is broken", vfs[0].qos, 8),
+	CASE("a virtual function is broken", vfs[2].tx_rate, 1),
+	CASE("a virtual function is broken", vfs[6].flags, IGB_SER_VF_CTS),
+};
+
+LEFT_TEST(igb)
 
 /* --- IOMMU core: two of each, and an entry that is not in use ------------------ */
 
@@ -1246,6 +1298,7 @@ static int handover_init(struct kunit *test)
 static struct kunit_case handover_cases[] = {
 	KUNIT_CASE_PARAM(pci, pci_case_gen_params),
 	KUNIT_CASE_PARAM(vfio_pci, vfio_pci_case_gen_params),
+	KUNIT_CASE_PARAM(igb, igb_case_gen_params),
 	KUNIT_CASE_PARAM(iommu, iommu_case_gen_params),
 	KUNIT_CASE_PARAM(vtd_legacy, vtd_legacy_case_gen_params),
 	KUNIT_CASE_PARAM(vtd_scalable, vtd_scalable_case_gen_params),
