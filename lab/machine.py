@@ -45,7 +45,8 @@ SPLAT = re.compile(
     r"BUG:|WARNING:|KASAN|UBSAN|Oops|Kernel panic|refcount_t|possible recursive locking"
     r"|possible circular locking|inconsistent lock state|suspicious RCU usage|Call Trace"
     r"|general protection fault|INFO: task .* blocked|soft lockup|rcu:.*stall"
-    r"|kmemleak: .* new suspected|Unable to handle|scheduling while atomic")
+    r"|kmemleak: .* new suspected|Unable to handle|scheduling while atomic"
+    r"|live update: dropped a write")
 # KASAN's shadow counts as the kernel's own memory, of which KHO takes twice as much for its
 # scratch area by default: more than there is in one piece. An eighth of all memory is shadow.
 SCRATCH_KASAN = 320
@@ -760,13 +761,6 @@ class Machine:
 
         self._wait(look, timeout or self._patience, f"the console does not say {pattern}")
         return found[0]
-
-    def console_time(self, pattern, since=None):
-        """Return when the kernel said something on the console that matches, since a mark."""
-        start = self._time(since, 0.0)
-        with self._news:
-            return next(when for when, text in self._console_lines
-                        if when >= start and re.search(pattern, text))
 
     def expect_splat(self, pattern):
         """Let the kernel's complaints that match a pattern pass."""

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 from . import timeline
 from .topology import VF_QUEUES, VF_VECTORS, function, namespace_of
-from .wire import BROADCAST, address
+from .wire import BROADCAST, address, group
 from .witness import Witness
 
 IOVA = 0x10_0000_0000
@@ -75,6 +75,7 @@ class Device:
     hwpt: str = None
     stream: object = None
     before: int = 0
+    group: bool = False
 
     @property
     def kind(self):
@@ -134,6 +135,8 @@ class Device:
     @property
     def address(self):
         """Where its frames are sent to."""
+        if self.group:
+            return group(self.virtual)
         return BROADCAST if self.virtual is None else address(self.virtual)
 
     @property
@@ -464,15 +467,27 @@ class RunningSet(Running):
 
 
 class Guests(Running):
-    """A process with virtual functions of a controller that is the host's network."""
+    """A process with virtual functions of a controller that is the host's network.
+
+    groups are the numbers of those whose frames come to a multicast address.
+    """
 
     rules = False
 
+    def __init__(self, machine, name="owner", *, groups=(), **options):
+        """Name the process; options are those of Running."""
+        super().__init__(machine, name, **options)
+        self._groups = groups
+
     def _govern(self, device, command, *words):
         """Let a virtual function receive, at the address that it asks for."""
-        if command == "igb_admit":
-            self.begin(device)
-            self("igbvf_address", device.driver, device.virtual)
+        if command != "igb_admit":
+            return
+        self.begin(device)
+        self("igbvf_address", device.driver, device.virtual)
+        device.group = device.virtual in self._groups
+        if device.group:
+            self("igbvf_group", device.driver, device.virtual)
 
     def begin(self, device):
         """Tell the physical function's driver that we begin anew; returns the address we have."""
@@ -522,6 +537,10 @@ class HostNetwork:
         account = self._worker.account("net_rx_account", "E", after, PATIENCE_MS)
         assert after > HOST_FRAME and not account["wrong"] and not account["repeated"], account
         return after - HOST_FRAME - account["good"]
+
+    def settle_nothing(self):
+        """Let no more frames come, and do not ask for those that came."""
+        self._stream.stop()
 
     def send(self, first, count):
         """Send frames, and see that they come out of the cable."""

@@ -36,6 +36,11 @@ def address(number):
     return bytes((2, 0, 0, 0, 1, number))
 
 
+def group(number):
+    """Return the multicast address that a controller's virtual function asks for (igbvf_group)."""
+    return bytes((3, 0, 0, 0, 1, 0x40 + number))
+
+
 def frame(seq, to=BROADCAST):
     """Make frame number seq."""
     head = HEADER.pack(to, b"\x02" + bytes(5), ETHERTYPE, 0, seq)

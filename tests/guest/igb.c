@@ -99,6 +99,9 @@
 /* The first word of a message, and what an answer adds to it */
 #define IGB_MESSAGE_RESET 0x01U
 #define IGB_MESSAGE_SET_MAC 0x02U
+#define IGB_MESSAGE_SET_MULTICAST 0x03U
+#define IGB_MESSAGE_SET_VLAN 0x04U
+#define IGB_MESSAGE_COUNT(n) ((uint32_t)(n) << 16)
 #define IGB_MESSAGE_GOOD (1U << 31)
 #define IGB_MESSAGE_WORDS 3
 
@@ -445,21 +448,62 @@ static int cmd_igbvf_begun(const struct arg *a)
 	return ret;
 }
 
-/* Ask for the address 02:00:00:00:01:NUMBER. */
-static int cmd_igbvf_address(const struct arg *a)
+/* Ask for something, and see that it was granted. */
+static int igb_ask(const struct arg *a, const uint32_t *question)
 {
-	uint32_t message[IGB_MESSAGE_WORDS] = { IGB_MESSAGE_SET_MAC, 0x02,
-						(uint32_t)a[1].n << 8 | 0x01 };
+	uint32_t message[IGB_MESSAGE_WORDS];
 	struct igb igb;
 	int ret = igb_use_vf(a, &igb);
 
 	if (!ret)
-		ret = igb_post(&igb, message);
+		ret = igb_post(&igb, question);
 	if (!ret)
 		ret = igb_answer(&igb, message);
 	if (!ret && !(message[0] & IGB_MESSAGE_GOOD))
 		ret = complain(EACCES, "message %#x", message[0]);
 	return ret;
+}
+
+/* Ask for the address 02:00:00:00:01:NUMBER. */
+static int cmd_igbvf_address(const struct arg *a)
+{
+	const uint32_t question[IGB_MESSAGE_WORDS] = {
+		IGB_MESSAGE_SET_MAC, 0x02, (uint32_t)a[1].n << 8 | 0x01
+	};
+
+	return igb_ask(a, question);
+}
+
+/* Ask for the address 02:00:00:00:01:NUMBER beside the one that it has. */
+static int cmd_igbvf_address_too(const struct arg *a)
+{
+	const uint32_t question[IGB_MESSAGE_WORDS] = {
+		IGB_MESSAGE_SET_MAC | IGB_MESSAGE_COUNT(2), 0x02,
+		(uint32_t)a[1].n << 8 | 0x01
+	};
+
+	return igb_ask(a, question);
+}
+
+/* Ask for frames of a VLAN, too. */
+static int cmd_igbvf_vlan(const struct arg *a)
+{
+	const uint32_t question[IGB_MESSAGE_WORDS] = {
+		IGB_MESSAGE_SET_VLAN | IGB_MESSAGE_COUNT(1), a[1].n
+	};
+
+	return igb_ask(a, question);
+}
+
+/* Ask for frames to the group 03:00:00:00:01:(40 + NUMBER), by the hash of that. */
+static int cmd_igbvf_group(const struct arg *a)
+{
+	const uint32_t question[IGB_MESSAGE_WORDS] = {
+		IGB_MESSAGE_SET_MULTICAST | IGB_MESSAGE_COUNT(1),
+		(uint32_t)(0x40 + a[1].n) << 4
+	};
+
+	return igb_ask(a, question);
 }
 
 static int cmd_igb_adopt(const struct arg *a)
@@ -686,6 +730,9 @@ const struct command igb_commands[] = {
 	{ "igbvf_begin", "o", cmd_igbvf_begin, "IGB" },
 	{ "igbvf_begun", "o", cmd_igbvf_begun, "IGB" },
 	{ "igbvf_address", "on", cmd_igbvf_address, "IGB NUMBER" },
+	{ "igbvf_address_too", "on", cmd_igbvf_address_too, "IGB NUMBER" },
+	{ "igbvf_vlan", "on", cmd_igbvf_vlan, "IGB VLAN" },
+	{ "igbvf_group", "on", cmd_igbvf_group, "IGB NUMBER" },
 	{ "igb_adopt", "Noo", cmd_igb_adopt, "NEW DEVICE MEMFD" },
 	{ "igb_tx", "onn", cmd_igb_tx, "IGB FIRST COUNT" },
 	{ "igb_rx_check", "onn", cmd_igb_rx_check, "IGB COUNT MILLISECONDS" },
