@@ -99,7 +99,7 @@
 #define IGB_STOP_STEP_US		1000
 #define IGB_STEPS			10
 
-static_assert(IGB_SER_MAX_VFS == MAX_NUM_VFS - 1);
+static_assert(MAX_NUM_VFS - 1 == IGB_SER_MAX_VFS);
 static_assert(IGB_SER_RARS == E1000_RAR_ENTRIES_82576);
 static_assert(IGB_SER_VFTA == E1000_VLAN_FILTER_TBL_SIZE);
 static_assert(IGB_SER_HASHES == IGB_MAX_VF_MC_ENTRIES);
