@@ -130,6 +130,7 @@ def test_update(start):
     see_registers_stay(m)
     see_adopted(m, physical)
     see_addresses(owner)
+    assert m.kmemleak() == ""
 
 
 @pytest.mark.thorough

@@ -3,12 +3,13 @@
 /**
  * DOC: Which PCI devices a Live Update takes
  *
- * Not every device can be preserved. Refused are virtual functions whose physical
- * one neither is of a driver that takes part nor held, in idle mode physical functions with virtual
- * ones enabled, which a reset would end, and devices whose DMA the IOMMU cannot tell from another device's: those that share their IOMMU group with
- * anything but the bridges above them (the port of a switch without ACS is in
- * the group of what is below it), and those behind a bridge that puts its own
- * requester ID on their requests. &enum pci_liveupdate_why has all reasons.
+ * Not every device can be preserved. Refused are virtual functions whose physical one
+ * neither is of a driver that takes part nor is to be held; in idle mode, physical
+ * functions with virtual ones enabled, which a reset would end; and devices whose DMA
+ * the IOMMU cannot tell from another device's: those that share their IOMMU group with
+ * anything but the bridges above them (the port of a switch without ACS is in the group
+ * of what is below it), and those behind a bridge that puts its own requester ID on
+ * their requests. &enum pci_liveupdate_why has all reasons.
  *
  * sysfs tells everybody about each device, in one word a file: ``liveupdate_idle``,
  * ``liveupdate_running`` and ``liveupdate_driver``. Reading them can neither refuse

@@ -74,7 +74,7 @@ struct pci_liveupdate_left {
 	struct rcu_head rcu;
 	char compatible[PCI_SER_DRIVER_LEN];
 	u32 size;
-	u8 data[] __counted_by(size);
+	u8 data[] __counted_by(size) __aligned(8);
 };
 
 static const struct pci_liveupdate_pf_ops *pci_liveupdate_pf_ops(struct pci_dev *pf)

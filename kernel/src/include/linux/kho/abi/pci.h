@@ -33,8 +33,7 @@
 #define PCI_SER_ROLE_NONE		0	/* the entry is not in use */
 #define PCI_SER_ROLE_DEVICE		1	/* a device that is handed over */
 #define PCI_SER_ROLE_BRIDGE		2	/* a bridge above such a device */
-#define PCI_SER_ROLE_HELD		3	/* a physical function of such devices,
-						 * which is in no session */
+#define PCI_SER_ROLE_HELD		3	/* a physical function held for such */
 
 /* Values of pci_dev_ser.mode */
 #define PCI_SER_MODE_NONE		0	/* what is no device has no mode */
