@@ -5,8 +5,8 @@ import subprocess
 
 TERMINALS = {"svg": 'svg size 960,420 font "sans,13" background "white"',
              "png": 'pngcairo size 1440,630 font "sans,14" background "white"'}
-BANDS = ("#f4d58d", "#e5989b", "#cfe1b9", "#a9cce3", "#c39bd3")
-COLOURS = ("#1b4965", "#9a3b1b")
+BANDS = ("#f4d58d", "#e5989b", "#cfe1b9", "#a9cce3", "#c39bd3", "#f0b27a")
+COLOURS = ("#1b4965", "#9a3b1b", "#4f772d")
 
 
 def _bands(phases):
@@ -69,15 +69,16 @@ def _script(terminal, path, series, phases, title):
     return "\n".join([*lines, "plot " + ", ".join(plots), ""])
 
 
-def draw(folder, series, phases, kernels, title="DMA while Linux {} is replaced by {}"):
-    """Draw timeline.svg and timeline.png in a folder; returns their paths.
+def draw(folder, series, phases, kernels, title="DMA while Linux {} is replaced by {}",
+         name="timeline"):
+    """Draw NAME.svg and NAME.png in a folder; returns their paths.
 
     series has for each device its name and the moments of its DMA, phases the name, begin and
     end of each phase: all in seconds since the order to jump.
     """
     paths = []
     for suffix, terminal in TERMINALS.items():
-        path = folder / f"timeline.{suffix}"
+        path = folder / f"{name}.{suffix}"
         script = _script(terminal, path, series, phases, title.format(*kernels))
         subprocess.run(["gnuplot"], input=script, text=True, check=True,
                        stderr=subprocess.PIPE)
