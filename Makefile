@@ -26,6 +26,7 @@ help:
 	@echo 'vfio-liveupdate: PCI devices that live through the replacement of the kernel'
 	@echo
 	@echo '  make demo      see it happen: devices go on working through a kexec in a virtual machine'
+	@echo '  make demo-sriov see virtual functions go on beside the network of the host'
 	@echo '  make demo-vm   see a virtual machine of a stock QEMU live through that'
 	@echo '  make test      the core scenarios, in virtual machines (TESTS=tests/FILE.py)'
 	@echo '  make test-all  all scenarios on all kernels, which takes long'
@@ -90,6 +91,10 @@ demo: KERNELS := 7.2-lab-a lab-b
 demo: lab
 	@demo/run
 
+demo-sriov: KERNELS := 7.2-lab-a lab-b
+demo-sriov: lab
+	@demo/run --sriov
+
 demo-vm: KERNELS := 7.2-lab-a lab-b
 demo-vm: lab
 	@BUILD=$(BUILD) setup/rootfs --vm >/dev/null
@@ -137,5 +142,5 @@ clean:
 	done
 	rm -rf $(BUILD)
 
-.PHONY: help setup tree hooks series try kernel lab guest tool deb rootfs demo demo-vm soak bench shell test test-all \
+.PHONY: help setup tree hooks series try kernel lab guest tool deb rootfs demo demo-sriov demo-vm soak bench shell test test-all \
 	check clean
