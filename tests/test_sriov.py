@@ -4,15 +4,22 @@
 That belongs to a program, too, or it is the host's network.
 """
 
+import re
+
 import pytest
 
-from lab import Igb, Nvme, Port, Switch
+from lab import Igb, Nvme, Port, Switch, paths
+from lab.image import run
+from lab.machine import ENABLE_SRIOV
 from lab.running import SEED, VF_TOKEN, Guests, HostNetwork, Running
 from update import see_dma, see_no_faults, see_nothing_lost, see_undisturbed
 
 CONTROLLER = (Port(Igb("igb0")),)
 DRIVE = (Port(Nvme("nvme0", vfs=2)),)
 OTHER_TOKEN = VF_TOKEN.replace("6", "7")
+# Linux's own test of tokens
+SELFTEST = "vfio_pci_sriov_uapi_test"
+SELFTESTS = paths.BUILD / "linux-7.3" / "tools" / "testing" / "selftests" / "vfio"
 
 
 def with_vfs(name, count):
@@ -167,3 +174,31 @@ def test_beside_the_host(start):
     # Asked again, its driver knows the address that a virtual function has.
     for device in owner.devices.values():
         assert owner.begin(device) == device.address.hex(":")
+
+
+def build_selftest(folder):
+    """Build Linux's own test in a folder, and leave its source as it is; returns the program."""
+    run("make", "-s", "-C", SELFTESTS, f"OUTPUT={folder}", "EXTRA_CFLAGS=-static",
+        f"KHDR_INCLUDES=-isystem {paths.BUILD / 'headers' / 'include'}", folder / SELFTEST)
+    return folder / SELFTEST
+
+
+@pytest.mark.thorough
+def test_selftest(start, tmp_path):
+    """Linux's own test of tokens passes: by groups and containers, by iommufd, and by both."""
+    program = build_selftest(tmp_path)
+    m = start(topology=(*CONTROLLER, Port(Nvme("program", content=program))))
+    copy = f"/tmp/{SELFTEST}"
+    m.sh("for i in $(seq 50); do [ -e /dev/nvme0n1 ] && break; sleep 0.1; done;"
+         f"head -c {program.stat().st_size} /dev/nvme0n1 >{copy} && chmod +x {copy}")
+    bdf = m.bdf("igb0")
+    m.bind_vfio(bdf)
+    m.sh(f"echo 1 >{ENABLE_SRIOV}")
+    said = m.sh(f"{copy} {bdf} 2>&1; echo exit code $?")
+    results = re.findall(r"^(ok|not ok) \d+ (.*)$", said, re.MULTILINE)
+    assert results and re.findall(r"^1\.\.(\d+)$", said, re.MULTILINE) == [str(len(results))], said
+    assert not [name for result, name in results if result != "ok"], said
+    assert not [name for _, name in results if "SKIP" in name], said
+    assert said.endswith("exit code 0"), said
+    # It has taken back the virtual function that it made.
+    assert m.vfs("igb0") == 0
