@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from conftest import IOVA
-from lab import GuestError, Igb, Nvme, Port, pci
+from lab import GuestError, Nvme, Port, pci
 from update import (BOTH_MODES, IDLE, INCOMING, NONE, OUTGOING, REASON_DEVICE, REASON_DOMAIN, Owner,
                     bridges, feature, no_reset, see_jump_refused, state)
 
@@ -114,44 +114,6 @@ def test_unbound_file_is_refused(small):
     refused(small, "refusal", f"{bdf}: live update: cannot be preserved: the file is not bound")
     owner.attach("nvme0")
     owner("preserve", "S", 1, "Dnvme0")
-
-
-def test_virtual_function_is_refused(start):
-    """A virtual function is not preserved, and says why."""
-    m = start(topology=(Port(Igb("igb0")),))
-    m.sh(f"echo 1 >/sys/bus/pci/devices/{m.bdf('igb0')}/sriov_numvfs")
-    link = f"/sys/bus/pci/devices/{m.bdf('igb0')}/virtfn0"
-    vf = m.sh(f"readlink -f {link}").strip().rpartition("/")[2]
-    m.bind_vfio(vf)
-    owner = Owner(m)
-    owner.worker.vfio("D", vf)
-    assert feature(owner, "") == (0, 0, NONE, REASON_DEVICE, "EOPNOTSUPP")
-    owner("session_create", "S", "test")
-    m.mark("refusal")
-    assert owner.fails("preserve", "S", 1, "D") == "EOPNOTSUPP"
-    refused(m, "refusal", f"{vf}: live update: cannot be preserved: is a virtual function")
-    owner("close", "D")
-
-
-@pytest.mark.thorough
-def test_virtual_functions_refuse_freeze(start):
-    """A preserved function whose virtual functions were enabled meanwhile stops the update."""
-    m = start(topology=(Port(Igb("igb0")),))
-    owner = Owner(m)
-    bdf, = owner.own("igb0")
-    owner.preserve("igb0")
-    m.sh("echo Y >/sys/module/vfio_pci/parameters/enable_sriov")
-    m.sh(f"echo 1 >/sys/bus/pci/devices/{bdf}/sriov_numvfs")
-    m.kexec_load()
-    with pytest.raises(GuestError) as error:
-        m.kexec_go()
-    assert error.value.errno == "EBUSY"
-    m.wait_console(f"{bdf}: Freeze failed! Virtual functions are enabled.", "freeze")
-    m.sh(f"echo 0 >/sys/bus/pci/devices/{bdf}/sriov_numvfs")
-    m.kexec_go()
-    owner.retrieve("igb0")
-    owner.works("igb0")
-    owner.finish()
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def work(m, owner, seconds=3):
     return accounts
 
 
-@pytest.mark.parametrize("count", [1, 7])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.thorough), 7])
 def test_controller(start, count):
     """Each function of a controller has the frames that are sent to it, and no others."""
     m = start(topology=CONTROLLER)
@@ -56,6 +56,7 @@ def test_controller(start, count):
         owner.worker.wait()
 
 
+@pytest.mark.thorough
 def test_drive(start):
     """Each function of a drive does what it is told to, and has a namespace for itself."""
     m = start(topology=DRIVE)
@@ -81,6 +82,7 @@ def test_below_a_switch(start):
     work(m, owner)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["igb0", "nvme0"])
 def test_interrupts(start, name):
     """Each function raises interrupts, by which its user is woken when there is something."""
@@ -133,6 +135,7 @@ def test_tokens(start):
     other("vfio_bind", "E", "I", OTHER_TOKEN)
 
 
+@pytest.mark.thorough
 def test_tenants(start):
     """Virtual functions of other processes work on while that of the physical one is another."""
     m = start(topology=CONTROLLER)

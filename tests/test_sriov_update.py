@@ -20,7 +20,7 @@ def numbers(m, name, columns="1-3"):
                 f"sed -n 8,13p {folder}/resource | cut -d' ' -f{columns}").split("\n")
 
 
-@pytest.mark.parametrize("count", [1, 7])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.thorough), 7])
 def test_controller(start, count):
     """The goal: a controller and its virtual functions never stop, and all are the same after."""
     m = start(topology=CONTROLLER)

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The tool vfio-liveupdate and virtual functions, in machines."""
 
+import pytest
+
 from lab.running import Running
-from test_sriov import CONTROLLER, with_vfs
+from test_sriov import CONTROLLER, DRIVE, with_vfs
+from test_sriov_held import native
 from test_tool import (FAILED, NEEDS_ROOT, OK, REFUSED, USER, answers, device_lines, kexec, run,
                        summary)
 from update import Owner, see_good_update, state, take_over
 
 GOOD = (True, True, True, None, None)
-VFS = ("igb0vf0", "igb0vf1")
+VFS = ("nvme0vf0", "nvme0vf1")
 
 
+@pytest.mark.thorough
 def test_beside_their_own(start):
     """A controller of vfio-pci and its virtual functions: nothing is amiss, in each kernel."""
     m = start(topology=CONTROLLER)
@@ -38,18 +42,11 @@ def test_beside_their_own(start):
     see_good_update(owner)
 
 
-def native(m, name="igb0", count=2):
-    """Let a device have virtual functions by its own driver; returns the addresses of them all."""
-    pf = m.bdf(name)
-    m.sh(f"echo {count} >/sys/bus/pci/devices/{pf}/sriov_numvfs")
-    return pf, *(m.bdf(f"{name}vf{number}") for number in range(count))
-
-
 def test_held(start):
     """The whole way: held for its virtual functions, at the jump and after it, and released."""
-    m = start(topology=CONTROLLER)
-    pf, *vfs = native(m)
-    assert m.driver(pf) == "igb"
+    m = start(topology=DRIVE)
+    pf, *vfs = native(m, hold=False), *map(m.bdf, VFS)
+    assert m.driver(pf) == "nvme"
     assert run(m, "hold", vfs[0]).code == FAILED
     assert run(m, "release", "--yes", pf).code == FAILED
     owner = Owner(m)
@@ -75,7 +72,7 @@ def test_held(start):
     assert f"{pf} is held from the jump on" in run(m, "status").out
     said = run(m, *kexec(m.next_kernel, "-r", "-n"))
     assert said.code == OK
-    assert said.err.startswith(f"vfio-liveupdate: warning: {pf} (igb) is held for 2 virtual func")
+    assert said.err.startswith(f"vfio-liveupdate: warning: {pf} (nvme) is held for 2 virtual func")
     assert len(said.err.splitlines()) == 1
 
     m.kexec_by(f"vfio-liveupdate {' '.join(kexec(m.next_kernel, '-r'))}")
@@ -92,7 +89,7 @@ def test_held(start):
                                        "held for its virtual functions")
     said = run(m, *kexec(m.next_kernel, "-r", "-n"))
     assert said.code == OK and f"{pf} is held, and none of its virtual functions" in said.err
-    assert "igb0" not in said.err and said.err.count("is bound to vfio-pci and not preserved") == 2
+    assert "nvme0" not in said.err and said.err.count("is bound to vfio-pci and not preserved") == 2
     see_released(m, owner, pf, vfs)
 
 
@@ -113,27 +110,28 @@ def see_released(m, owner, pf, vfs):
     assert f"is in use by process {process}" in text and "is released" not in text
     owner.worker.kill()
     assert int(releaser.wait()) == 0
-    assert f"{pf} is released, and has the driver igb." in m.sh("cat /tmp/released")
-    assert m.driver(pf) == "igb" and state(m, pf) == "none"
+    assert f"{pf} is released, and has the driver nvme." in m.sh("cat /tmp/released")
+    assert m.driver(pf) == "nvme" and state(m, pf) == "none"
     assert m.sh(f"cat /sys/bus/pci/devices/{pf}/sriov_numvfs") == "0"
     said = run(m, "release", "--yes", pf)
     assert said.code == FAILED and f"{pf} is not held" in said.err
 
 
+@pytest.mark.thorough
 def test_hold_and_undo(start):
     """What is not held when it counts is refused; once all is taken back, nothing is held."""
-    m = start(topology=CONTROLLER)
-    pf, vf = native(m, count=1)
+    m = start(topology=DRIVE)
+    pf, vf = native(m, count=1, hold=False), m.bdf("nvme0vf0")
     owner = Owner(m)
-    owner.own("igb0vf0")
+    owner.own("nvme0vf0")
     owner("session_create", "S", "test")
-    assert owner.fails("preserve", "S", 1, "Digb0vf0") == "EOPNOTSUPP"
+    assert owner.fails("preserve", "S", 1, "Dnvme0vf0") == "EOPNOTSUPP"
     assert run(m, "hold", pf).code == OK
-    owner("preserve", "S", 1, "Digb0vf0")
+    owner("preserve", "S", 1, "Dnvme0vf0")
     assert state(m, pf) == "outgoing held"
     owner("close", "S")
     assert state(m, pf) == state(m, vf) == "none"
     assert run(m, "hold", "--undo", pf).code == OK
     owner("session_create", "S", "test")
-    assert owner.fails("preserve", "S", 1, "Digb0vf0") == "EOPNOTSUPP"
-    assert m.driver(pf) == "igb"
+    assert owner.fails("preserve", "S", 1, "Dnvme0vf0") == "EOPNOTSUPP"
+    assert m.driver(pf) == "nvme"
