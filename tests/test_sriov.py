@@ -40,7 +40,8 @@ def work(m, owner, seconds=3):
     return accounts
 
 
-@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.thorough), 7])
+@pytest.mark.thorough
+@pytest.mark.parametrize("count", [1, 7])
 def test_controller(start, count):
     """Each function of a controller has the frames that are sent to it, and no others."""
     m = start(topology=CONTROLLER)
@@ -108,6 +109,7 @@ def take_from(heir, owner):
     heir.adopt()
 
 
+@pytest.mark.thorough
 def test_tokens(start):
     """Who opens a virtual function, or its physical one beside it, needs the token."""
     m = start(topology=CONTROLLER)
@@ -163,6 +165,7 @@ def test_tenants(start):
     work(m, tenant, 2)
 
 
+@pytest.mark.thorough
 def test_beside_the_host(start):
     """Virtual functions work, and their physical one is the host's network: each has its frames."""
     m = start(topology=CONTROLLER)

@@ -43,6 +43,7 @@ def test_controller(start, count):
     assert m.kmemleak() == ""
 
 
+@pytest.mark.thorough
 def test_drive(start):
     """So it is with a drive's, whose I/O queues are virtual functions'."""
     m = start(topology=DRIVE)
@@ -100,6 +101,7 @@ def test_below_a_switch(start):
     see_nothing_lost(owner.settle(), least=1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["igb0", pytest.param("nvme0", marks=pytest.mark.thorough)])
 def test_interrupts(start, name):
     """Interrupts of each function go along."""

@@ -42,6 +42,7 @@ def test_beside_their_own(start):
     see_good_update(owner)
 
 
+@pytest.mark.thorough
 def test_held(start):
     """The whole way: held for its virtual functions, at the jump and after it, and released."""
     m = start(topology=DRIVE)
