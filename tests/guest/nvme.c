@@ -463,6 +463,15 @@ static int nvme_find_secondary(const struct nvme *nvme, uint32_t vf,
 					 found);
 }
 
+/* Use a drive, for one of its virtual functions. */
+static int nvme_use_secondary(const struct arg *a, uint32_t vf,
+			      struct nvme *nvme, struct nvme_secondary *found)
+{
+	int ret = nvme_use(a->o, nvme);
+
+	return ret ? ret : nvme_find_secondary(nvme, vf, found);
+}
+
 /*
  * Have no more queues and interrupts than the controller needs for itself: those
  * that virtual functions may have are its own at first. True after its next
@@ -472,10 +481,8 @@ static int cmd_nvme_share(const struct arg *a)
 {
 	struct nvme_secondary vf = {};
 	struct nvme nvme;
-	int ret = nvme_use(a[0].o, &nvme);
+	int ret = nvme_use_secondary(&a[0], 0, &nvme, &vf);
 
-	if (!ret)
-		ret = nvme_find_secondary(&nvme, 0, &vf);
 	if (!ret)
 		ret = nvme_virtualize(&nvme, NVME_PRIMARY_ASSIGN, vf.primary,
 				      NVME_QUEUES, 0);
@@ -490,10 +497,8 @@ static int cmd_nvme_online(const struct arg *a)
 {
 	struct nvme_secondary vf = {};
 	struct nvme nvme;
-	int ret = nvme_use(a[0].o, &nvme);
+	int ret = nvme_use_secondary(&a[0], a[1].n, &nvme, &vf);
 
-	if (!ret)
-		ret = nvme_find_secondary(&nvme, a[1].n, &vf);
 	if (!ret)
 		ret = nvme_virtualize(&nvme, NVME_SECONDARY_ASSIGN, vf.id,
 				      NVME_QUEUES, a[2].n);
@@ -509,10 +514,8 @@ static int cmd_nvme_offline(const struct arg *a)
 {
 	struct nvme_secondary vf = {};
 	struct nvme nvme;
-	int ret = nvme_use(a[0].o, &nvme);
+	int ret = nvme_use_secondary(&a[0], a[1].n, &nvme, &vf);
 
-	if (!ret)
-		ret = nvme_find_secondary(&nvme, a[1].n, &vf);
 	return ret ? ret :
 		     nvme_virtualize(&nvme, NVME_SECONDARY_OFFLINE, vf.id, 0,
 				     0);
@@ -523,10 +526,8 @@ static int cmd_nvme_secondary(const struct arg *a)
 {
 	struct nvme_secondary vf = {};
 	struct nvme nvme;
-	int ret = nvme_use(a[0].o, &nvme);
+	int ret = nvme_use_secondary(&a[0], a[1].n, &nvme, &vf);
 
-	if (!ret)
-		ret = nvme_find_secondary(&nvme, a[1].n, &vf);
 	if (!ret)
 		result("id=%u primary=%u online=%u queues=%u vectors=%u", vf.id,
 		       vf.primary, vf.online, vf.queues, vf.vectors);

@@ -852,6 +852,7 @@ void pci_liveupdate_disown(struct pci_dev *pdev)
 			entry->role = PCI_SER_ROLE_NONE;
 		pci_liveupdate_forget(pdev);
 	}
+	pci_liveupdate_forget_left(pdev);
 
 	if (ser)
 		pci_liveupdate_put_incoming();
@@ -911,7 +912,6 @@ void pci_liveupdate_remove(struct pci_dev *pdev)
 
 	pci_liveupdate_abandon(pdev);
 	if (held) {
-		pci_liveupdate_forget_left(pdev);
 		pci_liveupdate_disown(pdev);
 		if (pci_liveupdate_reset(pdev))
 			pci_warn(pdev, "live update: cannot be reset\n");

@@ -240,7 +240,7 @@ enum pci_liveupdate_why pci_liveupdate_check(struct pci_dev *pdev,
 	if (mode == PCI_LIVEUPDATE_IDLE && pci_num_vf(pdev))
 		return PCI_LIVEUPDATE_HAS_VFS;
 
-	if (!pci_liveupdate_can_record(pci_physfn(pdev)))
+	if (pdev->is_virtfn && !pci_liveupdate_can_record(pci_physfn(pdev)))
 		return PCI_LIVEUPDATE_BARS;
 
 	for (struct pci_dev *dev = pdev; dev; dev = pci_upstream_bridge(dev)) {

@@ -10,9 +10,9 @@
  *   of BARs, which windows a bridge has, whether INTx can be masked.
  * - Enumeration reads. Steps that configure are skipped where they begin (payload
  *   size, tags, LTR, ASPM, ARI, ACS, DOE, IDE, AER, PME). SR-IOV is taken over as it
- *   is (liveupdate_sriov.c). BARs are claimed
- *   where they are and marked as fixed; bridges keep their windows, and any other
- *   device below one gets what is free in them, or nothing.
+ *   is (liveupdate_sriov.c). BARs are claimed where they are and marked as fixed;
+ *   bridges keep their windows, and any other device below one gets what is free in
+ *   them, or nothing.
  * - Fixups run, because most of them only set flags. Those of the final pass that
  *   are for a whole class of devices do not run for a running device, because they
  *   access its registers (the one for USB hosts halts them).

@@ -479,7 +479,6 @@ static int pci_liveupdate_release(struct pci_dev *pdev)
 		return ret;
 	}
 
-	pci_liveupdate_forget_left(pdev);
 	pci_liveupdate_disown(pdev);
 	pci_info(pdev, "live update: released\n");
 

@@ -131,7 +131,7 @@ bool pci_liveupdate_keeps_vfs(struct pci_dev *pdev)
 
 /* --- incoming --------------------------------------------------------------- */
 
-/* Is the capability as the previous kernel had it? What it has is in @entry. */
+/* Is the capability as the previous kernel had it? */
 static const char *pci_liveupdate_compare_sriov(struct pci_dev *pdev, int pos,
 						const struct pci_sriov_ser *ser)
 {
