@@ -8,9 +8,9 @@ from lab import Igb, Nvme, Port, pci, vtd
 from lab.handover import VFIO, Handover
 from lab.running import BLOCKS_OF_COMMAND, SEED, Running, RunningSet
 from update import (BOTH_MODES, INCOMING, OUTGOING, PAIR, REASON_NONE, RUNNING, Owner, at_work,
-                    bridge_states, feature, memory, see_busy, see_dma, see_good_update,
-                    see_jump_refused, see_memory_back, see_no_faults, see_nothing_lost,
-                    see_undisturbed, states, take_over)
+                    bridge_states, feature, memory, other_takes_over, see_busy, see_dma,
+                    see_good_update, see_jump_refused, see_memory_back, see_no_faults,
+                    see_nothing_lost, see_undisturbed, states, take_over)
 
 ALL = ("nvme0", "igb0", "nvme1", "igb1")
 BOTH = ("nvme0", "igb0")
@@ -462,18 +462,4 @@ def test_owner_killed_after_retrieve(start):
     owner.preserve()
     m.kexec()
     owner.retrieve()
-    owner.worker.kill()
-    assert states(owner) == {"incoming running"}
-    m.sh("sleep 0.5")
-    m.mark("alone")
-    see_undisturbed(owner, "freeze", "alone")
-    see_dma(owner, "freeze", "alone")
-    # The files are the same and still bound: attach them to an address space, and that is all.
-    owner.retrieve(bind=False)
-    owner.adopt()
-    see_busy(owner)
-    owner.build()
-    for device in owner.devices.values():
-        owner("vfio_attach", device.file, "A")
-    owner.finish()
-    see_good_update(owner)
+    other_takes_over(owner)

@@ -10,9 +10,10 @@ from lab import pci
 from lab.handover import Handover
 from lab.running import IOMMUFD_TOKEN
 from test_sriov import with_vfs
-from test_sriov_held import at_work as held_at_work, controller
+from test_sriov_held import at_work as held_at_work, read_disk
 from test_sriov_update import at_work
-from update import see_no_faults, see_translation_on, see_undisturbed, state
+from update import (finish_without_devices, see_no_faults, see_translation_on, see_undisturbed,
+                    state)
 
 DEVICE = 1
 ARI = 0x10
@@ -183,17 +184,11 @@ def test_held(start, name):
     see_translation_on(m)
     see_no_faults(owner)
     assert state(m, held.bdf) == after
-    owner("session_retrieve", "S", owner.session)
-    owner("retrieve", "S", IOMMUFD_TOKEN, "I")
-    for device in owner.devices.values():
-        assert owner.fails("retrieve", "S", device.tokens[0], device.file) == "ENODEV"
-        owner("retrieve", "S", device.tokens[1], device.memory)
-    owner.finish()
+    finish_without_devices(owner)
     if after == "incoming held":
         assert m.driver(held.bdf) is None
         m.sh(f"echo 1 >/sys/bus/pci/devices/{held.bdf}/liveupdate_release")
         assert state(m, held.bdf) == "none"
     assert m.driver(held.bdf) == "nvme"
-    disk = f"/dev/{controller(m, 'nvme0')}n1"
-    m.sh(f"until [ -b {disk} ]; do sleep 0.1; done; dd if={disk} of=/dev/null bs=64k count=16")
+    read_disk(m)
     see_no_faults(owner)

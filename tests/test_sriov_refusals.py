@@ -10,9 +10,9 @@ from test_going_down import REBOOT
 from test_running import stray
 from test_sriov import DRIVE, with_vfs
 from test_sriov_update import at_work, attribute
-from update import (go_down, load_vfio, need_modules, see_dma, see_good_update, see_jump_refused,
-                    see_no_faults, see_nothing_lost, see_stopped, see_undisturbed, state, states,
-                    take_over)
+from update import (finish_without_devices, go_down, load_vfio, need_modules, other_takes_over,
+                    see_good_update, see_jump_refused, see_no_faults, see_nothing_lost,
+                    see_stopped, see_undisturbed, state, states, take_over)
 
 
 def refuses_write(m, path, value, words="busy"):
@@ -211,12 +211,7 @@ def test_physical_removed(start, kernels, loaded):
         assert m.sh(f"[ ! -e /sys/bus/pci/devices/{device.bdf} ] && echo gone").strip() == "gone"
         never_master(m, device.bdf, "remove")
     see_no_faults(owner)
-    owner("session_retrieve", "S", owner.session)
-    owner("retrieve", "S", IOMMUFD_TOKEN, "I")
-    for device in owner.devices.values():
-        assert owner.fails("retrieve", "S", device.tokens[0], device.file) == "ENODEV"
-        owner("retrieve", "S", device.tokens[1], device.memory)
-    owner.finish()
+    finish_without_devices(owner)
     m.sh("echo 1 >/sys/bus/pci/rescan")
     assert state(m, m.bdf("igb0")) == "none"
     # It can have virtual functions again, and go along in another update.
@@ -258,19 +253,7 @@ def test_owner_killed(start):
     owner.preserve()
     m.kexec()
     owner.retrieve()
-    owner.worker.kill()
-    assert states(owner) == {"incoming running"}
-    m.sh("sleep 0.5")
-    m.mark("alone")
-    see_undisturbed(owner, "freeze", "alone")
-    see_dma(owner, "freeze", "alone")
-    owner.retrieve(bind=False)
-    owner.adopt()
-    owner.build()
-    for device in owner.devices.values():
-        owner("vfio_attach", device.file, "A")
-    owner.finish()
-    see_good_update(owner)
+    other_takes_over(owner)
     can_be_changed(owner, "igb0")
 
 

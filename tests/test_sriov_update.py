@@ -102,7 +102,7 @@ def test_below_a_switch(start):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", ["igb0", pytest.param("nvme0", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("name", ["igb0", "nvme0"])
 def test_interrupts(start, name):
     """Interrupts of each function go along."""
     m, owner = at_work(start, *with_vfs(name, 2), topology=CONTROLLER + DRIVE, interrupts=True)

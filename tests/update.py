@@ -8,7 +8,7 @@ import pytest
 
 from conftest import IGB_MEMORY, IOVA, NVME_MEMORY
 from lab import GuestError, Igb, MachineError, Nvme, Port, pci
-from lab.running import Running
+from lab.running import IOMMUFD_TOKEN, Running
 
 # A drive and a network controller, each below a root port.
 PAIR = (Port(Nvme("nvme0")), Port(Igb("igb0")))
@@ -283,6 +283,36 @@ def take_over(owner):
     see_busy(owner)
     owner.handover()
     owner.finish()
+
+
+def finish_without_devices(owner):
+    """Finish a session whose devices are not there any more: all else is, and they are not."""
+    owner("session_retrieve", "S", owner.session)
+    owner("retrieve", "S", IOMMUFD_TOKEN, "I")
+    for device in owner.devices.values():
+        assert owner.fails("retrieve", "S", device.tokens[0], device.file) == "ENODEV"
+        owner("retrieve", "S", device.tokens[1], device.memory)
+    owner.finish()
+
+
+def other_takes_over(owner):
+    """Kill the owner that has retrieved its devices; another retrieves the session, all run on."""
+    m = owner.machine
+    owner.worker.kill()
+    assert states(owner) == {"incoming running"}
+    m.sh("sleep 0.5")
+    m.mark("alone")
+    see_undisturbed(owner, "freeze", "alone")
+    see_dma(owner, "freeze", "alone")
+    # The files are the same and still bound: attach them to an address space, and that is all.
+    owner.retrieve(bind=False)
+    owner.adopt()
+    see_busy(owner)
+    owner.build()
+    for device in owner.devices.values():
+        owner("vfio_attach", device.file, "A")
+    owner.finish()
+    see_good_update(owner)
 
 
 def memory(m):
