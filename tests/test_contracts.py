@@ -61,7 +61,7 @@ def test_layouts_as_they_are(layouts):
 
 @pytest.mark.parametrize(("header", "old", "new", "version"), [
     ("pci.h", "\tu32 count;\n\tu32 capacity;", "\tu32 capacity;\n\tu32 count;", "pci-v3"),
-    ("iommu.h", "\tu8 levels;\n\tu16 flags;", "\tu8 levels;\n\tu8 flags;\n\tu8 more;", "iommu-v2"),
+    ("iommu.h", "\tu8 levels;\n\tu16 flags;", "\tu8 levels;\n\tu8 flags;\n\tu8 more;", "iommu-v3"),
     ("iommufd.h", "\tu64 token;\n", "\tu64 token;\n\tu64 more;\n", "iommufd-v1"),
 ], ids=["order", "type", "size"])
 def test_changed_layout(layouts, header, old, new, version):

@@ -10,7 +10,7 @@ from lab import SMALL
 from update import (ANY_IMAGE, SESSION, Owner, allow_any_image, at_work, see_good_update,
                     see_jump_refused, see_nothing_lost, see_undisturbed, state, states, take_over)
 
-NEEDS = ("kho-v4", "luo-v5", "memfd-v2", "memfd-hold-v1", "pci-v3", "vfio-pci-v4", "iommu-v2",
+NEEDS = ("kho-v4", "luo-v5", "memfd-v2", "memfd-hold-v1", "pci-v3", "vfio-pci-v4", "iommu-v3",
          "iommufd-v1")
 # All that an image has: a device does not need what its memory is not of.
 DECLARES = (*NEEDS, "hugetlb-memfd-v1")

@@ -23,6 +23,9 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 
 		CHECK(!entry->state || (lists.domains[entry->domain].format &&
 					lists.units[entry->unit].type));
+		CHECK(!entry->state || !(entry->flags & IOMMU_SER_DEV_PASID) ||
+		      lists.units[entry->unit].type ==
+			      IOMMU_SER_UNIT_VTD_SCALABLE);
 	}
 	return 0;
 }

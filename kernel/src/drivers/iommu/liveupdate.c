@@ -47,7 +47,7 @@
  *
  * - PCI devices only, and VT-d is the only driver that takes part.
  * - A group crosses as a whole, in one domain, which belongs to one session.
- * - No PASIDs are attached.
+ * - No PASIDs are attached, and no page requests are handled. ATS goes on.
  *
  * Locking: iommu_liveupdate_lock guards the lists. It is taken inside of the
  * lock of an IOMMU group. LUO's lock of the FLB is taken outside of it.

@@ -572,6 +572,7 @@ static void iommu_liveupdate_stop_and_drop(const struct iommu_ser *ser,
 	if (pdev->hdr_type == PCI_HEADER_TYPE_NORMAL) {
 		pci_liveupdate_set_read_only(pdev, false);
 		pci_clear_master(pdev);
+		pci_liveupdate_end_services(pdev);
 	}
 	iommu_liveupdate_drop(ser, entry);
 }
@@ -579,7 +580,8 @@ static void iommu_liveupdate_stop_and_drop(const struct iommu_ser *ser,
 /*
  * A device that is there, but is not the one that was preserved, or the IOMMU
  * does not translate for it. Its default domain may let pass whatever it does:
- * so it must have stopped before. A bridge does nothing by itself.
+ * so it must have stopped before, and have forgotten what it had translated. A
+ * bridge does nothing by itself.
  */
 void iommu_liveupdate_drop_device(struct device *dev)
 {

@@ -423,11 +423,18 @@ static void iommu_liveupdate_put_unit(struct iommu_ser *ser,
 }
 
 static int iommu_liveupdate_add_device(struct iommu_ser *ser,
-				       struct device *dev, u32 domain)
+				       struct device *dev, u32 domain,
+				       const char **why)
 {
 	const struct iommu_liveupdate_ops *ops = dev_iommu_ops(dev)->liveupdate;
 	struct pci_dev *pdev = to_pci_dev(dev);
-	u32 index, unit;
+	struct iommu_dev_ser entry = {
+		.segment = pci_domain_nr(pdev->bus),
+		.bdf = pci_dev_id(pdev),
+		.state = IOMMU_SER_DEV_RUNNING,
+		.domain = domain,
+	};
+	u32 index;
 	int ret;
 
 	ret = iommu_liveupdate_array_add(&ser->devices,
@@ -435,23 +442,18 @@ static int iommu_liveupdate_add_device(struct iommu_ser *ser,
 	if (ret)
 		return ret;
 
-	ret = iommu_liveupdate_get_unit(ser, ops, dev, &unit);
+	ret = iommu_liveupdate_get_unit(ser, ops, dev, &entry.unit);
 	if (ret)
 		return ret;
 
-	ret = ops->device_preserve(dev, iommu_ser_unit(ser, unit));
+	ret = ops->device_preserve(dev, iommu_ser_unit(ser, entry.unit), &entry,
+				   why);
 	if (ret) {
-		iommu_liveupdate_put_unit(ser, ops, unit);
+		iommu_liveupdate_put_unit(ser, ops, entry.unit);
 		return ret;
 	}
 
-	*iommu_ser_device(ser, index) = (struct iommu_dev_ser) {
-		.segment = pci_domain_nr(pdev->bus),
-		.bdf = pci_dev_id(pdev),
-		.state = IOMMU_SER_DEV_RUNNING,
-		.domain = domain,
-		.unit = unit,
-	};
+	*iommu_ser_device(ser, index) = entry;
 	ser->devices.count = max(ser->devices.count, index + 1);
 
 	return 0;
@@ -496,9 +498,9 @@ static int iommu_liveupdate_add_group(struct iommu_ser *ser,
 	if (lu->files != files)
 		return -ENOENT;
 
-	*why = "no room in the handover data";
 	for_each_group_device(group, gdev) {
-		ret = iommu_liveupdate_add_device(ser, gdev->dev, lu->index);
+		*why = "no room in the handover data";
+		ret = iommu_liveupdate_add_device(ser, gdev->dev, lu->index, why);
 		if (ret)
 			goto err_remove;
 	}

@@ -26,7 +26,9 @@ struct luo_file_set;
  * @device_unit: Say in @unit which unit translates for @dev (id, type).
  * @unit_preserve: Make room for the tables of a unit that stays on (root).
  * @unit_unpreserve: Undo @unit_preserve. No device is left in the tables.
- * @device_preserve: Make room for the entries of @dev in the tables of @unit.
+ * @device_preserve: Make room for the entries of @dev in the tables of @unit, and
+ *                   say in @entry what they allow it (flags). On an error @why is
+ *                   set where it is about @dev.
  * @device_unpreserve: Undo @device_preserve.
  * @domain_restore: Make a domain of a page table that the previous kernel
  *                  preserved, for devices behind the IOMMU of @dev.
@@ -49,7 +51,8 @@ struct iommu_liveupdate_ops {
 	void (*device_unit)(struct device *dev, struct iommu_unit_ser *unit);
 	int (*unit_preserve)(struct iommu_unit_ser *unit);
 	void (*unit_unpreserve)(struct iommu_unit_ser *unit);
-	int (*device_preserve)(struct device *dev, struct iommu_unit_ser *unit);
+	int (*device_preserve)(struct device *dev, struct iommu_unit_ser *unit,
+			       struct iommu_dev_ser *entry, const char **why);
 	void (*device_unpreserve)(struct device *dev,
 				  struct iommu_unit_ser *unit);
 	struct iommu_domain *(*domain_restore)(struct device *dev,

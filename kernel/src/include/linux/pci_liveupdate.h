@@ -52,9 +52,10 @@ enum pci_liveupdate_state {
  * @PCI_LIVEUPDATE_NO_IOMMU:     No IOMMU translates for it.
  * @PCI_LIVEUPDATE_IOMMU_DRIVER: The driver of its IOMMU takes no part.
  * @PCI_LIVEUPDATE_IOMMU_ALIAS:  Its IOMMU knows it under another requester ID.
- * @PCI_LIVEUPDATE_PASID:        It uses PASIDs.
- * @PCI_LIVEUPDATE_ATS:          Its Address Translation Service is enabled.
- * @PCI_LIVEUPDATE_PRI:          Its Page Request Interface is enabled.
+ * @PCI_LIVEUPDATE_PASID:        PASIDs of it are attached to page tables.
+ * @PCI_LIVEUPDATE_PRI:          It makes page requests, or could: its page table
+ *                               has a fault handler, or its physical function has
+ *                               the Page Request Interface enabled.
  * @PCI_LIVEUPDATE_DIRECT:       Firmware wants memory to be mapped for it.
  * @PCI_LIVEUPDATE_RESETTING:    It is being reset.
  * @PCI_LIVEUPDATE_NO_DRIVER:    No driver is bound to it.
@@ -78,7 +79,6 @@ enum pci_liveupdate_why {
 	PCI_LIVEUPDATE_IOMMU_DRIVER,
 	PCI_LIVEUPDATE_IOMMU_ALIAS,
 	PCI_LIVEUPDATE_PASID,
-	PCI_LIVEUPDATE_ATS,
 	PCI_LIVEUPDATE_PRI,
 	PCI_LIVEUPDATE_DIRECT,
 	PCI_LIVEUPDATE_RESETTING,
@@ -196,6 +196,9 @@ void pci_liveupdate_abandon(struct pci_dev *pdev);
 void pci_liveupdate_msix_off(struct pci_dev *pdev);
 struct pci_dev *pci_liveupdate_get_bar_owner(phys_addr_t start, size_t size);
 void pci_liveupdate_set_read_only(struct pci_dev *pdev, bool read_only);
+void pci_liveupdate_adopt_services(struct pci_dev *pdev, bool ats);
+void pci_liveupdate_end_services(struct pci_dev *pdev);
+int pci_liveupdate_quiesce_pri(struct pci_dev *pdev);
 void pci_liveupdate_pack_state(struct pci_saved_state *state,
 			       struct pci_state_ser *ser);
 struct pci_saved_state *

@@ -45,6 +45,7 @@
  *   intel_iommu_probe_device()
  *     intel_liveupdate_probe_device()      keeps the device's entry, or drops it if
  *                                          the PCI core does not recognize the device
+ *       intel_liveupdate_adopt_services()  ATS and PASID are enabled, as it says
  *   intel_iommu_attach_device()
  *     intel_liveupdate_attach()            to the restored domain: writes nothing
  *                                          from it to another: no DMA is blocked
@@ -56,7 +57,8 @@
  * hardware reading these as one, too). Should the hardware see one before the
  * other, as it may in first-stage entries, then it uses the new page table under
  * the domain ID of the old one for a moment. Either page table is right for the
- * device, and what is cached under the old ID is invalidated right after.
+ * device, and what is cached under the old ID is invalidated right after, in the
+ * device's own TLB, too.
  *
  * The driver panics where a unit translates for running devices and it cannot
  * go on doing so: turning translation off would let them write anywhere.
@@ -64,7 +66,8 @@
  * Restrictions:
  *
  * - The unit is in the same mode, legacy or scalable, in both kernels.
- * - ATS, PRI and PASIDs of a running device are off, and stay off.
+ * - No page requests are handled, and no PASID has a page table. ATS goes on, see
+ *   liveupdate_ats.c. After the update a device can have PASIDs below 32768.
  * - No page table in which dirty pages are being tracked, and no nested one.
  * - No device with requester IDs beside its own, or with memory for firmware.
  */
@@ -95,7 +98,7 @@
 #define HANDOVER_PDTS		2
 #define CONTEXT_PDTS_MASK	GENMASK_ULL(11, 9)
 
-/* Device-TLB, PASIDs and page requests: of no use to a device that crosses */
+/* Device-TLB, PASID and Page Request Enable: as the list says, and no page requests */
 #define CONTEXT_SM_EXTRAS	(BIT_ULL(2) | BIT_ULL(3) | BIT_ULL(4))
 
 /* IRTA: a page of entries of 16 bytes; the mode in which it names processors */
@@ -228,17 +231,10 @@ static enum pci_liveupdate_why intel_liveupdate_device_check(struct device *dev)
 	    PCI_DEVID(info->bus, info->devfn) != pci_dev_id(to_pci_dev(dev)))
 		return PCI_LIVEUPDATE_IOMMU_ALIAS;
 
-	if (info->ats_enabled)
-		return PCI_LIVEUPDATE_ATS;
-	if (info->pri_enabled)
-		return PCI_LIVEUPDATE_PRI;
-	if (info->pasid_enabled)
-		return PCI_LIVEUPDATE_PASID;
-
 	if (dev->iommu->require_direct)
 		return PCI_LIVEUPDATE_DIRECT;
 
-	return PCI_LIVEUPDATE_YES;
+	return intel_liveupdate_check_services(info);
 }
 
 static void intel_liveupdate_device_unit(struct device *dev,
@@ -314,28 +310,47 @@ static int handover_alloc_pasids(struct context_entry *context)
 	return 0;
 }
 
+static void handover_free_pasids(struct context_entry *context)
+{
+	struct pasid_dir_entry *dir = phys_to_virt(context->lo & VTD_PAGE_MASK);
+
+	kho_unpreserve_free(get_pasid_table_from_pde(dir));
+	kho_unpreserve_free(dir);
+	context_clear_entry(context);
+}
+
 static int intel_liveupdate_device_preserve(struct device *dev,
-					    struct iommu_unit_ser *unit)
+					    struct iommu_unit_ser *unit,
+					    struct iommu_dev_ser *entry,
+					    const char **why)
 {
 	struct device_domain_info *info = dev_iommu_priv_get(dev);
 	bool scalable = unit->type == IOMMU_SER_UNIT_VTD_SCALABLE;
-	u64 *entry = handover_root_entry(unit->root, scalable, info->bus,
-					 info->devfn);
+	u64 *root = handover_root_entry(unit->root, scalable, info->bus,
+					info->devfn);
+	struct context_entry *context;
+	int ret = 0;
 
 	/* Goes with the unit: other devices may need it, too */
-	if (!root_entry_present(*entry)) {
+	if (!root_entry_present(*root)) {
 		void *table = kho_alloc_preserve(VTD_PAGE_SIZE);
 
 		if (IS_ERR(table))
 			return PTR_ERR(table);
-		*entry = virt_to_phys(table) | 1;
+		*root = virt_to_phys(table) | 1;
 	}
 
-	if (!scalable)
-		return 0;
+	context = handover_context(unit->root, scalable, info->bus, info->devfn);
+	if (scalable)
+		ret = handover_alloc_pasids(context);
+	if (ret)
+		return ret;
 
-	return handover_alloc_pasids(handover_context(unit->root, scalable,
-						      info->bus, info->devfn));
+	ret = intel_liveupdate_keep_services(info, &entry->flags, why);
+	if (ret && scalable)
+		handover_free_pasids(context);
+
+	return ret;
 }
 
 static void intel_liveupdate_device_unpreserve(struct device *dev,
@@ -343,17 +358,11 @@ static void intel_liveupdate_device_unpreserve(struct device *dev,
 {
 	struct device_domain_info *info = dev_iommu_priv_get(dev);
 	bool scalable = unit->type == IOMMU_SER_UNIT_VTD_SCALABLE;
-	struct context_entry *context;
-	struct pasid_dir_entry *dir;
 
-	if (!scalable)
-		return;
-
-	context = handover_context(unit->root, scalable, info->bus, info->devfn);
-	dir = phys_to_virt(context->lo & VTD_PAGE_MASK);
-	kho_unpreserve_free(get_pasid_table_from_pde(dir));
-	kho_unpreserve_free(dir);
-	context_clear_entry(context);
+	intel_liveupdate_return_services(info);
+	if (scalable)
+		handover_free_pasids(handover_context(unit->root, scalable,
+						      info->bus, info->devfn));
 }
 
 struct handover_fill {
@@ -385,8 +394,10 @@ static void handover_fill_device(const struct iommu_dev_ser *entry,
 
 	if (!scalable) {
 		*to = *from;
-		/* Its ATS is off, see device_check(): no translated requests */
-		context_set_translation_type(to, CONTEXT_TT_MULTI_LEVEL);
+		/* No translated requests without ATS, whatever it could do */
+		context_set_translation_type(to, entry->flags & IOMMU_SER_DEV_ATS ?
+						 CONTEXT_TT_DEV_IOTLB :
+						 CONTEXT_TT_MULTI_LEVEL);
 		__iommu_flush_cache(iommu, to, sizeof(*to));
 		return;
 	}
@@ -401,6 +412,10 @@ static void handover_fill_device(const struct iommu_dev_ser *entry,
 	to->lo = (from->lo & ~(VTD_PAGE_MASK | CONTEXT_PDTS_MASK |
 			       CONTEXT_SM_EXTRAS)) |
 		 context_pdts(HANDOVER_PDTS) | dir;
+	if (entry->flags & IOMMU_SER_DEV_ATS)
+		context_set_sm_dte(to);
+	if (entry->flags & IOMMU_SER_DEV_PASID)
+		context_set_pasid(to);
 	__iommu_flush_cache(iommu, to, sizeof(*to));
 }
 
@@ -710,12 +725,30 @@ static struct intel_iommu *handover_find_iommu(u64 id)
 	return NULL;
 }
 
+/*
+ * A unit refuses whatever a device does from now on. Its device TLB is not flushed: it is
+ * off, or is not there, or does not answer. Any context: no lock is taken.
+ */
+void intel_liveupdate_block_entry(struct intel_iommu *iommu, u8 bus, u8 devfn)
+{
+	struct context_entry *context = iommu_context_addr(iommu, bus, devfn, 0);
+
+	if (!context)
+		return;
+
+	clear_bit(0, (unsigned long *)&context->lo);
+	__iommu_flush_cache(iommu, context, sizeof(*context));
+	iommu->flush.flush_context(iommu, 0, 0, 0, DMA_CCMD_GLOBAL_INVL);
+	if (sm_supported(iommu))
+		qi_flush_pasid_cache(iommu, 0, QI_PC_GLOBAL, 0);
+	iommu->flush.flush_iotlb(iommu, 0, 0, 0, DMA_TLB_GLOBAL_FLUSH);
+}
+
 static void intel_liveupdate_entry_drop(const struct iommu_unit_ser *unit,
 					u16 bdf)
 {
 	struct intel_iommu *iommu = handover_find_iommu(unit->id);
 	struct context_entry *context;
-	bool scalable;
 
 	if (!iommu)
 		return;
@@ -726,15 +759,9 @@ static void intel_liveupdate_entry_drop(const struct iommu_unit_ser *unit,
 
 	pr_warn("%s: drops the page table of %02x:%02x.%x, which is not there any more\n",
 		iommu->name, PCI_BUS_NUM(bdf), PCI_SLOT(bdf), PCI_FUNC(bdf));
-	scalable = sm_supported(iommu);
 
-	context_clear_present(context);
-	__iommu_flush_cache(iommu, context, sizeof(*context));
-	iommu->flush.flush_context(iommu, 0, 0, 0, DMA_CCMD_GLOBAL_INVL);
-	if (scalable)
-		qi_flush_pasid_cache(iommu, 0, QI_PC_GLOBAL, 0);
-	iommu->flush.flush_iotlb(iommu, 0, 0, 0, DMA_TLB_GLOBAL_FLUSH);
-	if (scalable)
+	intel_liveupdate_block_entry(iommu, PCI_BUS_NUM(bdf), bdf & 0xff);
+	if (sm_supported(iommu))
 		handover_drop_pasids(context);
 	context_clear_entry(context);
 	__iommu_flush_cache(iommu, context, sizeof(*context));
@@ -750,11 +777,15 @@ void intel_liveupdate_probe_device(struct device_domain_info *info)
 	if (!dev_is_pci(info->dev))
 		return;
 
+	if (pci_liveupdate_incoming(to_pci_dev(info->dev)) == PCI_LIVEUPDATE_HELD)
+		intel_liveupdate_setup_held(info);
+
 	/* Without an entry the list was compared with nothing: no attaching by it */
 	context = iommu->flags & VTD_FLAG_LIVEUPDATE ?
 		  iommu_context_addr(iommu, info->bus, info->devfn, 0) : NULL;
 	if (context && context_present(context) &&
-	    iommu_liveupdate_incoming_device(info->dev, &entry))
+	    iommu_liveupdate_incoming_device(info->dev, &entry) &&
+	    intel_liveupdate_adopt_services(info, &entry))
 		info->liveupdate = true;
 	else
 		iommu_liveupdate_drop_device(info->dev);
@@ -799,6 +830,7 @@ bool intel_liveupdate_adopt_pasid_table(struct device_domain_info *info)
 	if (!pasid_table) {
 		dev_err(info->dev, "live update: no memory to take it over, its DMA ends\n");
 		iommu_liveupdate_drop_device(info->dev);
+		intel_liveupdate_forget_services(info);
 		info->liveupdate = false;
 		return false;
 	}
@@ -987,6 +1019,11 @@ static int intel_liveupdate_adopt(struct dmar_domain *domain,
 	scoped_guard(spinlock_irqsave, &domain->lock)
 		list_add(&info->link, &domain->devices);
 
+	/* There is no room for more in the PASID directory that it came with */
+	if (info->pasid_table)
+		dev->iommu->max_pasids = info->pasid_enabled ?
+			min(dev->iommu->max_pasids, info->pasid_table->max_pasid) : 0;
+
 	return cache_tag_assign_domain(domain, dev, IOMMU_NO_PASID);
 }
 
@@ -1146,6 +1183,7 @@ static void replace_scalable(struct device_domain_info *info,
 	/* The hardware may have seen the new ID with the old page table, too */
 	flush_pasid(iommu, old_did);
 	flush_pasid(iommu, did);
+	__context_flush_dev_iotlb(info);
 }
 
 static int is_other_id(struct pci_dev *pdev, u16 alias, void *data)
@@ -1165,7 +1203,6 @@ static bool can_replace(struct dmar_domain *domain, struct device *dev,
 	if (!old || &old->domain != iommu_old || !info->domain_attached ||
 	    !dev_is_pci(dev) || dev_is_real_dma_subdevice(dev) ||
 	    pci_for_each_dma_alias(to_pci_dev(dev), is_other_id, info) ||
-	    info->ats_enabled || info->pasid_enabled ||
 	    domain->domain.iopf_handler || iommu_old->iopf_handler ||
 	    !boot_cpu_has(X86_FEATURE_CX16))
 		return false;

@@ -11,6 +11,7 @@
 struct context_entry;
 struct device_domain_info;
 struct intel_iommu;
+struct qi_desc;
 
 #ifdef CONFIG_IOMMU_LIVEUPDATE
 
@@ -31,6 +32,25 @@ int intel_liveupdate_attach(struct iommu_domain *domain, struct device *dev,
 
 void intel_liveupdate_copy_did(struct intel_iommu *iommu,
 			       const struct context_entry *context);
+
+bool intel_liveupdate_keeps_ats(const struct device_domain_info *info);
+bool intel_liveupdate_enable_pri(struct device_domain_info *info);
+void intel_liveupdate_timed_out(struct device *dev);
+unsigned int intel_liveupdate_skip_ended(struct intel_iommu *iommu,
+					 struct qi_desc *desc,
+					 unsigned int count);
+
+/* Between liveupdate.c and liveupdate_ats.c */
+void intel_liveupdate_block_entry(struct intel_iommu *iommu, u8 bus, u8 devfn);
+enum pci_liveupdate_why
+intel_liveupdate_check_services(const struct device_domain_info *info);
+int intel_liveupdate_keep_services(struct device_domain_info *info, u8 *flags,
+				   const char **why);
+void intel_liveupdate_return_services(struct device_domain_info *info);
+bool intel_liveupdate_adopt_services(struct device_domain_info *info,
+				     const struct iommu_dev_ser *entry);
+void intel_liveupdate_forget_services(struct device_domain_info *info);
+void intel_liveupdate_setup_held(struct device_domain_info *info);
 
 #define INTEL_LIVEUPDATE_OPS	(&intel_liveupdate_ops)
 
@@ -97,6 +117,28 @@ static inline void
 intel_liveupdate_copy_did(struct intel_iommu *iommu,
 			  const struct context_entry *context)
 {
+}
+
+static inline bool
+intel_liveupdate_keeps_ats(const struct device_domain_info *info)
+{
+	return false;
+}
+
+static inline bool intel_liveupdate_enable_pri(struct device_domain_info *info)
+{
+	return false;
+}
+
+static inline void intel_liveupdate_timed_out(struct device *dev)
+{
+}
+
+static inline unsigned int
+intel_liveupdate_skip_ended(struct intel_iommu *iommu, struct qi_desc *desc,
+			    unsigned int count)
+{
+	return count;
 }
 
 #endif /* CONFIG_IOMMU_LIVEUPDATE */

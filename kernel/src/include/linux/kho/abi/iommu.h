@@ -64,20 +64,31 @@ struct iommu_domain_ser {
 #define IOMMU_SER_DEV_NONE		0	/* the entry is not in use */
 #define IOMMU_SER_DEV_RUNNING		1	/* translated by a preserved domain */
 
+/* iommu_dev_ser.flags: its Address Translation Service is enabled */
+#define IOMMU_SER_DEV_ATS		BIT(0)
+/* Its PASID capability is enabled; no PASID is attached to a page table */
+#define IOMMU_SER_DEV_PASID		BIT(1)
+#define IOMMU_SER_DEV_FLAGS		GENMASK(1, 0)
+
 /**
  * struct iommu_dev_ser - One device, or a bridge in a device's IOMMU group.
  * @segment: PCI segment number.
  * @bdf:     Bus (bits 15:8), device (7:3) and function (2:0) number.
- * @state:   One of IOMMU_SER_DEV_*.
- * @reserved: Must be 0.
+ * @state:   %IOMMU_SER_DEV_NONE or %IOMMU_SER_DEV_RUNNING.
+ * @flags:   IOMMU_SER_DEV_* bits; unknown bits must be 0. %IOMMU_SER_DEV_PASID only
+ *           behind a unit in scalable mode.
  * @domain:  Index of its page table.
  * @unit:    Index of the unit that translates for it.
+ *
+ * The entry that @unit has for the device allows what @flags say, and no more. Its
+ * Page Request Interface is disabled, and the entry allows no page requests: the
+ * queue that they would be written to is the outgoing kernel's.
  */
 struct iommu_dev_ser {
 	u32 segment;
 	u16 bdf;
 	u8 state;
-	u8 reserved;
+	u8 flags;
 	u32 domain;
 	u32 unit;
 };
@@ -145,7 +156,7 @@ static_assert(sizeof(struct iommu_dev_ser) == 16);
 static_assert(offsetof(struct iommu_dev_ser, segment) == 0);
 static_assert(offsetof(struct iommu_dev_ser, bdf) == 4);
 static_assert(offsetof(struct iommu_dev_ser, state) == 6);
-static_assert(offsetof(struct iommu_dev_ser, reserved) == 7);
+static_assert(offsetof(struct iommu_dev_ser, flags) == 7);
 static_assert(offsetof(struct iommu_dev_ser, domain) == 8);
 static_assert(offsetof(struct iommu_dev_ser, unit) == 12);
 

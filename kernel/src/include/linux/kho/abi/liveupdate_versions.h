@@ -13,7 +13,7 @@
 
 #define PCI_LIVEUPDATE_COMPATIBLE		"pci-v3"
 #define VFIO_PCI_LIVEUPDATE_COMPATIBLE		"vfio-pci-v4"
-#define IOMMU_LIVEUPDATE_COMPATIBLE		"iommu-v2"
+#define IOMMU_LIVEUPDATE_COMPATIBLE		"iommu-v3"
 #define IOMMUFD_LIVEUPDATE_COMPATIBLE		"iommufd-v1"
 
 /*

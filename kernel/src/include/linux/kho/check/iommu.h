@@ -116,7 +116,8 @@ static inline const char *iommu_ser_check_device(const struct iommu_lists *lists
 	if (entry->state == IOMMU_SER_DEV_NONE)
 		return NULL;
 
-	if (entry->state > IOMMU_SER_DEV_RUNNING || entry->reserved)
+	if (entry->state > IOMMU_SER_DEV_RUNNING ||
+	    entry->flags & ~IOMMU_SER_DEV_FLAGS)
 		return "a device is in a state that this kernel does not know";
 
 	if (entry->domain >= lists->nr_domains ||
@@ -125,6 +126,10 @@ static inline const char *iommu_ser_check_device(const struct iommu_lists *lists
 
 	if (entry->unit >= lists->nr_units || !lists->units[entry->unit].type)
 		return "a device has a unit that is not in the list";
+
+	if (entry->flags & IOMMU_SER_DEV_PASID &&
+	    lists->units[entry->unit].type != IOMMU_SER_UNIT_VTD_SCALABLE)
+		return "a device has PASIDs, and its unit has none";
 
 	for (u32 i = 0; i < index; i++) {
 		if (lists->devices[i].state &&

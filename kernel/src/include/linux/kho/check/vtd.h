@@ -10,7 +10,11 @@
 #define VTD_SER_ADDRESS		GENMASK_ULL(51, 12)
 #define VTD_SER_PRESENT		BIT_ULL(0)
 #define VTD_SER_FAULTS_OFF	BIT_ULL(1)
-#define VTD_SER_PDTS		GENMASK_ULL(11, 9)
+/* Translation type of a context entry: with device TLB */
+#define VTD_SER_LEGACY_ATS	BIT_ULL(2)
+/* Device-TLB Enable and PASID Enable of a scalable-mode context entry */
+#define VTD_SER_SCALABLE_ATS	BIT_ULL(2)
+#define VTD_SER_SCALABLE_PASID	BIT_ULL(3)
 #define VTD_SER_ONE_PAGE	(2ULL << 9)
 #define VTD_SER_PGTT(pasid)	((pasid)[0] >> 6 & 7)
 #define VTD_SER_FIRST_STAGE	1
@@ -100,14 +104,17 @@ static inline const char *vtd_ser_check_did(struct vtd_handover *h, u32 domain,
 
 /* An entry translates: for a device of the list, in the way that it says? */
 static inline const char *vtd_ser_check_device(struct vtd_handover *h, u16 bdf,
-					       u8 format, u64 top, u8 levels,
-					       u16 did)
+					       u8 flags, u8 format, u64 top,
+					       u8 levels, u16 did)
 {
 	const struct iommu_dev_ser *entry = vtd_ser_find_device(h, bdf);
 	const struct iommu_domain_ser *domain;
 
 	if (!entry)
 		return "an entry is for a device that is not in the list";
+
+	if (entry->flags != flags)
+		return "an entry allows a device other services than the list says";
 
 	domain = &h->lists->domains[entry->domain];
 	if (domain->format != format || domain->top != (top & VTD_SER_ADDRESS) ||
@@ -118,20 +125,20 @@ static inline const char *vtd_ser_check_device(struct vtd_handover *h, u16 bdf,
 }
 
 static inline const char *vtd_ser_check_pasid(struct vtd_handover *h, u16 bdf,
-					      const u64 *pasid)
+					      u8 flags, const u64 *pasid)
 {
 	if (!(pasid[0] & VTD_SER_PRESENT))
 		return "a PASID entry is not there";
 
 	switch (VTD_SER_PGTT(pasid)) {
 	case VTD_SER_FIRST_STAGE:
-		return vtd_ser_check_device(h, bdf, IOMMU_SER_FORMAT_X86_64,
-					    pasid[2], 4 + (pasid[2] >> 2 & 3),
-					    pasid[1]);
+		return vtd_ser_check_device(h, bdf, flags,
+					    IOMMU_SER_FORMAT_X86_64, pasid[2],
+					    4 + (pasid[2] >> 2 & 3), pasid[1]);
 	case VTD_SER_SECOND_STAGE:
-		return vtd_ser_check_device(h, bdf, IOMMU_SER_FORMAT_VTDSS,
-					    pasid[0], 2 + (pasid[0] >> 2 & 7),
-					    pasid[1]);
+		return vtd_ser_check_device(h, bdf, flags,
+					    IOMMU_SER_FORMAT_VTDSS, pasid[0],
+					    2 + (pasid[0] >> 2 & 7), pasid[1]);
 	default:
 		return "a PASID entry translates in a way that is not known";
 	}
@@ -142,12 +149,20 @@ static inline const char *vtd_ser_check_scalable(struct vtd_handover *h, u16 bdf
 						 const u64 *context)
 {
 	bool present = context[0] & VTD_SER_PRESENT;
+	u64 free = VTD_SER_ADDRESS;
 	const u64 *dir, *table;
+	u8 flags = 0;
+
+	if (present)
+		free |= VTD_SER_PRESENT | VTD_SER_FAULTS_OFF |
+			VTD_SER_SCALABLE_ATS | VTD_SER_SCALABLE_PASID;
+	if (context[0] & VTD_SER_SCALABLE_ATS)
+		flags |= IOMMU_SER_DEV_ATS;
+	if (context[0] & VTD_SER_SCALABLE_PASID)
+		flags |= IOMMU_SER_DEV_PASID;
 
 	if (context[2] || context[3] || (present && context[1]) ||
-	    (context[0] & ~(VTD_SER_ADDRESS | VTD_SER_PRESENT |
-			    VTD_SER_FAULTS_OFF)) !=
-	    (present ? VTD_SER_ONE_PAGE : 0))
+	    (context[0] & ~free) != (present ? VTD_SER_ONE_PAGE : 0))
 		return "a context entry has unknown bits";
 
 	dir = vtd_ser_take(h, context[0]);
@@ -165,23 +180,26 @@ static inline const char *vtd_ser_check_scalable(struct vtd_handover *h, u16 bdf
 			      table + VTD_SER_WORDS))
 		return "a PASID table has unknown entries";
 
-	return present ? vtd_ser_check_pasid(h, bdf, table) : NULL;
+	return present ? vtd_ser_check_pasid(h, bdf, flags, table) : NULL;
 }
 
 static inline const char *vtd_ser_check_legacy(struct vtd_handover *h, u16 bdf,
 					       const u64 *context)
 {
+	u8 flags = context[0] & VTD_SER_LEGACY_ATS ? IOMMU_SER_DEV_ATS : 0;
+
 	if (!(context[0] & VTD_SER_PRESENT))
 		return "a context entry is not there";
 
-	/* Translation of a kind but the common one would be another thing */
+	/* A third translation type is none at all: DMA goes wherever it likes */
 	if (context[0] & ~(VTD_SER_ADDRESS | VTD_SER_PRESENT |
-			   VTD_SER_FAULTS_OFF) ||
+			   VTD_SER_FAULTS_OFF | VTD_SER_LEGACY_ATS) ||
 	    context[1] & ~(GENMASK_ULL(2, 0) | GENMASK_ULL(23, 8)))
 		return "a context entry has unknown bits";
 
-	return vtd_ser_check_device(h, bdf, IOMMU_SER_FORMAT_VTDSS, context[0],
-				    2 + (context[1] & 7), context[1] >> 8);
+	return vtd_ser_check_device(h, bdf, flags, IOMMU_SER_FORMAT_VTDSS,
+				    context[0], 2 + (context[1] & 7),
+				    context[1] >> 8);
 }
 
 /* @first is the requester ID that the table's first entry is for. */
