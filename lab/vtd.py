@@ -90,7 +90,7 @@ class Tables:
         if not words[0] & PRESENT:
             return None
         first_stage = words[0] >> 6 & 7 == 1
-        levels = (words[1] >> 2 & 3) + 4 if first_stage else (words[0] >> 2 & 7) + 2
+        levels = (words[2] >> 2 & 3) + 4 if first_stage else (words[0] >> 2 & 7) + 2
         return Entry(words[1] & 0xffff, words[2 if first_stage else 0] & ADDRESS, levels)
 
     def reach(self, bdf):
