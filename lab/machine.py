@@ -28,6 +28,7 @@ from . import paths, pci, system as debian, trace
 from .gdb import Debugger
 from .image import ImageError, Kernel, initramfs, inner_files
 from .topology import STANDARD, Run, arguments, function
+from .vhost import Blk
 from .wire import Wire
 
 # no_timer_check: on a busy host the timer can be too slow for Linux's test of it, which panics.
@@ -293,6 +294,7 @@ class Machine:
         self._bare = bare
         self.marks = {}
         self.wires = {}
+        self.vhosts = {}
         self._kernels = tuple(dict.fromkeys((self.kernel, self.next_kernel)))
         needed = ["EXT4_FS"] * system + ["KVM_AMD"] * vm
         unfit = [kernel.flavour for kernel in self._kernels for option in needed
@@ -359,8 +361,9 @@ class Machine:
         return self
 
     def close(self):
-        """End the machine; raises MachineError when its kernel complained."""
+        """End the machine; raises MachineError when its kernel or a device of ours complained."""
         self._end()
+        self._see_vhosts()
         splats = self.splats()
         if splats:
             raise MachineError(self._say("the kernel complained: " + splats[0]))
@@ -375,7 +378,7 @@ class Machine:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        for part in (self._serial, self._monitor, *self.wires.values()):
+        for part in (self._serial, self._monitor, *self.wires.values(), *self.vhosts.values()):
             if part:
                 part.close()
         if self._console:
@@ -409,13 +412,17 @@ class Machine:
         # One host thread for all CPUs: with one for each, QEMU 10.0 dies in about one start out
         # of fifty (an assertion in iotlb_to_section) when a CPU sizes a BAR while others run.
         accel = "tcg,thread=single"
+        run = Run(self.folder, self._wire, self._vhost)
         command = [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot",
             "-display", "none",
             "-M", "q35,kernel-irqchip=split,sata=off,smbus=off", "-accel", accel, "-cpu", CPU,
             "-smp", str(self._smp), "-m", self._memory, "-device", self._iommu,
-            *arguments(self._topology, Run(self.folder, self._wire)),
+            *arguments(self._topology, run),
         ]
+        if run.shared:
+            command += ["-object", f"memory-backend-memfd,id=ram,size={self._memory},share=on",
+                        "-machine", "memory-backend=ram"]
         if not self._bare:
             more = inner_files(self.kernel, NATIVE) if self._vm else None
             command += ["-kernel", str(self.kernel.image),
@@ -444,10 +451,25 @@ class Machine:
 
     def _wire(self, name):
         """Make the cable of a network controller."""
+        self.wires[name] = Wire(self._socket_folder(), name)
+        return self.wires[name]
+
+    def _vhost(self, name, **options):
+        """Make a block device that caches translations."""
+        self.vhosts[name] = Blk(name, f"{self._socket_folder()}/{name}", **options)
+        return self.vhosts[name]
+
+    def _see_vhosts(self):
+        """Raise MachineError when something is wrong with a device that is not QEMU's."""
+        for device in self.vhosts.values():
+            if device.failure:
+                raise MachineError(self._say(f"{device.device} has failed: {device.failure}"))
+
+    def _socket_folder(self):
+        """Return the folder for sockets."""
         if self._sockets is None:
             self._sockets = tempfile.mkdtemp(prefix="lab-")
-        self.wires[name] = Wire(self._sockets, name)
-        return self.wires[name]
+        return self._sockets
 
     # --- acting inside ---
 
@@ -653,7 +675,13 @@ class Machine:
             self._monitor.ask("trace-event-set-state", name=name, enable=True)
 
     def throttle(self, name, iops):
-        """Let a drive read no more than that many times a second; 0: as often as it can."""
+        """Let a drive read no more than that many times a second; 0: as often as it can.
+
+        A Vhost completes no more requests, of whichever kind.
+        """
+        if name in self.vhosts:
+            self.vhosts[name].rate = iops
+            return
         self._throttle(name, iops_rd=iops)
 
     def throttle_writes(self, name, rate):
@@ -714,6 +742,8 @@ class Machine:
         """
         moment = self._time(until, 0.0)
         self._trace.forget(moment)
+        for device in self.vhosts.values():
+            device.forget(moment)
         with self._news:
             del self._console_lines[:self._first_line(moment)]
 
@@ -889,9 +919,10 @@ class Machine:
                          for number, place, flags, halted in PROCESSOR.findall(said))
 
     def _alive(self):
-        """Raise MachineError when QEMU has ended."""
+        """Raise MachineError when QEMU has ended, or a device that is not QEMU's."""
         if not self._process:
             raise MachineError("QEMU was not started")
+        self._see_vhosts()
         status = self._process.poll()
         if status is not None:
             why = ("the machine was reset or turned off" if not status else

@@ -17,6 +17,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from .vhost import QUEUE_SIZE
+
 FIRST_PORT_SLOT = 0x10
 DRIVE_SIZE = 64 << 20
 # Queues, of which one is for administration, and interrupts that each virtual function of a drive
@@ -119,6 +121,28 @@ class Igb:
 
 
 @dataclass(frozen=True)
+class Vhost:
+    """A block device that caches translations; the test has its inside (Machine.vhosts).
+
+    With iops it completes no more than that many requests a second; its ATS can be left out.
+    """
+
+    name: str
+    iops: int = 0
+    size: int = DRIVE_SIZE
+    ats: bool = True
+
+    def arguments(self, bus, run):
+        """Return QEMU's arguments for the device below a bus."""
+        device = run.vhost(self.name, size=self.size, rate=self.iops)
+        run.shared = True
+        return ["-chardev", f"socket,id=vhost-{self.name},path={device.path}",
+                "-device", f"vhost-user-blk-pci,id={self.name},bus={bus},addr=0,"
+                f"chardev=vhost-{self.name},num-queues=1,queue-size={QUEUE_SIZE},romfile=,"
+                f"iommu_platform=on,disable-legacy=on,ats={'on' if self.ats else 'off'}"]
+
+
+@dataclass(frozen=True)
 class Edu:
     """QEMU's educational device: no PCI Express, one interrupt, a little DMA."""
 
@@ -167,10 +191,15 @@ class Port:
 class Run:
     """What the parts of a topology need to know of the run that they are made for."""
 
-    def __init__(self, folder, wire):
-        """Take the run's folder and the function that makes a wire for a name."""
+    def __init__(self, folder, wire, vhost=None):
+        """Take the run's folder and the functions that make a wire and a vhost for a name.
+
+        shared says that other processes than QEMU need the machine's memory.
+        """
         self.folder = folder
         self.wire = wire
+        self.vhost = vhost
+        self.shared = False
         self._chassis = 0
 
     def chassis(self):
@@ -194,4 +223,4 @@ STANDARD = (
 SMALL = (Port(Nvme("nvme0")),)
 
 __all__ = ["Disk", "Edu", "Igb", "Nvme", "Port", "Run", "SMALL", "STANDARD", "Switch", "VF_QUEUES",
-           "VF_VECTORS", "arguments", "function", "namespace_of"]
+           "VF_VECTORS", "Vhost", "arguments", "function", "namespace_of"]
