@@ -23,6 +23,8 @@ EXPRESS_DEVCTL_FLR = 0x8000
 
 EXTENDED = 0x100
 EXT_CAP_ACS = 0x0d
+EXT_CAP_ATS = 0x0f
+ATS_CONTROL = 0x06
 
 # What a bridge needs for DMA from below to go on as it was: capability (None: the header;
 # extended ones count from EXTENDED on), offset in there, size, bits, what it is. Left out are the

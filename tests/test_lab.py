@@ -2,12 +2,17 @@
 """The lab itself: what every other test takes for granted, true on a stock kernel too."""
 
 import re
+import time
 
 import pytest
 
-from conftest import IGB_MEMORY, IOVA, KERNELS, NVME_MEMORY
-from lab import (SMALL, GuestError, Igb, Machine, MachineError, Nvme, Port, pci, timeline, vtd,
-                 wire, witness)
+from conftest import IGB_MEMORY, IOVA, KERNELS, MODES, NVME_MEMORY
+from lab import (SMALL, GuestError, Igb, Machine, MachineError, Nvme, Port, Vhost, pci, timeline,
+                 vtd, wire, witness)
+
+# Linux's own driver of it is in the kernels of modules only.
+CACHING = (Port(Vhost("vhost0")),)
+COPY = "dd if={} of={} bs=64k count=10 {}flag=direct"
 
 
 def nvme(m, w, name="nvme0", queue=1):
@@ -363,6 +368,88 @@ def test_group_file(small):
     w("group_open", "G", bdf)
     w("group_device", "G", "D", bdf)
     assert int(w("bar_read", "D", 0, 8, 4))
+
+
+@pytest.mark.only("modules")
+@pytest.mark.parametrize("options", MODES.values(), ids=MODES)
+def test_translations_are_cached(start, options):
+    """A Vhost works, keeps translations until they are flushed, and none after that."""
+    m = start(topology=CACHING, device_iotlb=True, append="iommu.strict=1", **options)
+    vhost, bdf = m.vhosts["vhost0"], m.bdf("vhost0")
+    m.mark("begin")
+    begin = m.marks["begin"]
+    m.sh(f"{COPY.format('/bin/guest', '/dev/vda', 'o')}; {COPY.format('/dev/vda', '/tmp/in', 'i')}")
+    m.sh(f"head -c {640 << 10} /bin/guest | cmp - /tmp/in")
+    assert vhost.data[:4] == b"\x7fELF" and m.sh("cat /sys/block/vda/serial") == "vhost0"
+    assert len(vhost.done(begin)) == len(vhost.done(begin, status=0)) > 20 and not vhost.busy
+    # Of the queue nothing was asked for again.
+    queue = {event.fields["iova"] & ~0xfff for event in vhost.accesses(since=begin, cached=True)}
+    mapped = vtd.Tables(m).reach(bdf)
+    have = vhost.translations()
+    assert {held.iova for held in have} == {iova for iova, _, _ in mapped} <= queue
+    assert not vhost.stale(mapped) and vhost.stale([]) == have
+    # Buffers were flushed after they were used for the last time, and are not there any more.
+    used = {event.fields["iova"] & ~0xfff: event.time for event in vhost.accesses(since=begin)}
+    buffers = used.keys() - {held.iova for held in have}
+    assert len(buffers) > 10
+    for page in buffers:
+        assert any(event.time > used[page] and event.fields["iova"] <= page
+                   < event.fields["iova"] + event.fields["size"]
+                   for event in vhost.events("vhost_invalidate", used[page]))
+        assert not vhost.translations(page, 4096)
+    assert not m.trace("vtd_dmar_fault", since="begin")
+    # What is not mapped is refused at once, and the IOMMU says so.
+    assert vhost.read(min(buffers), 8) is None and not vhost.write(min(buffers), b"12345678")
+    assert [event.fields["addr"] for event in m.trace("vtd_dmar_fault", bdf, "begin")] \
+        == [min(buffers)] * 2
+    # Requests last as long as they are told to, and use the cache when their time comes.
+    m.throttle("vhost0", 10)
+    w = m.worker("reader")
+    w.start("sh", f"for i in 1 2 3 4 5 6; do {COPY.format('/dev/vda', '/dev/null', 'i')}"
+            " 2>/dev/null & done; wait")
+    end = time.time() + 10
+    while vhost.busy < 4 and time.time() < end:
+        time.sleep(0.1)
+    assert vhost.busy > 3
+    m.throttle("vhost0", 0)
+    w.wait()
+    assert not vhost.busy and not vhost.stale(vtd.Tables(m).reach(bdf))
+
+
+@pytest.mark.only("modules")
+def test_flush_that_is_missing(start):
+    """A Vhost whose translations nobody flushes still has them, and uses them."""
+    m = start(topology=CACHING, device_iotlb=True, append="iommu.strict=1 pci=noats")
+    vhost, bdf = m.vhosts["vhost0"], m.bdf("vhost0")
+    assert not vhost.stale(vtd.Tables(m).reach(bdf))
+    # Its ATS is turned on by somebody of whom Linux does not know.
+    ats = pci.extended_capability(m.config(bdf), pci.EXT_CAP_ATS)
+    driver = "/sys/bus/virtio/drivers/virtio_blk"
+    m.sh(f"echo virtio0 >{driver}/unbind; printf '\\0\\200' |"
+         f" dd of=/sys/bus/pci/devices/{bdf}/config bs=2 seek={(ats + pci.ATS_CONTROL) // 2}"
+         f" conv=notrunc; echo virtio0 >{driver}/bind")
+    stale = vhost.stale(vtd.Tables(m).reach(bdf))
+    assert stale and not vhost.events("vhost_invalidate", stale[0].time)
+    m.mark("stale")
+    place = stale[0]
+    assert vhost.read(place.iova, 64) is not None
+    access, = vhost.accesses(place.iova, since=m.marks["stale"], cached=True)
+    assert access.fields["memory"] == place.memory
+    assert not m.trace("vtd_dmar_fault", since="stale")
+
+
+@pytest.mark.only("modules")
+def test_vhost_that_fails(kernels):
+    """An error in a Vhost ends its thread, and its machine at once."""
+    with Machine(f"test_lab-vhost-fails-{kernels}", KERNELS[kernels][0], topology=CACHING) as m:
+        vhost = m.vhosts["vhost0"]
+        vhost.data = None
+        with pytest.raises(MachineError, match="(?s)vhost0 has failed: .*TypeError"):
+            m.sh("dd if=/dev/vda of=/dev/null bs=4k count=1 iflag=direct")
+        with pytest.raises(MachineError, match="vhost0 has failed"):
+            m.close()
+        assert not vhost.is_alive()
+        m.vhosts.clear()
 
 
 def test_kexec_without_image(small):
