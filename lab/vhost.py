@@ -320,6 +320,8 @@ class Blk(threading.Thread):
 
     def _order(self, *what):
         """Have the thread do an access; returns what it read, or None when it was refused."""
+        if not self.is_alive():
+            raise VhostError(f"{self.device} has ended: {self.failure}")
         order = concurrent.futures.Future()
         self._orders.append((order, what))
         self._rouse()
@@ -330,9 +332,14 @@ class Blk(threading.Thread):
         while self._orders:
             order, what = self._orders.popleft()
             try:
-                order.set_result(self._access(*what, queue=False))
+                # A device that is stopped says nothing to QEMU ("Suspended device state").
+                order.set_result(self._access(*what, queue=False) if self._queue.started
+                                 else None)
             except (_Refused, _Stopped):
                 order.set_result(None)
+            except BaseException:
+                order.cancel()
+                raise
 
     def stale(self, reach):
         """Return the Translations that differ from what the IOMMU's tables say.
