@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-/*
- * ATS, PASID and PRI of devices that run through a live update: their capabilities in
- * configuration space, and what the PCI core knows of them. What crosses, and what is
- * made of it, is the business of the IOMMU's driver.
+/**
+ * DOC: ATS, PASID and PRI of devices that run through a Live Update
+ *
+ * Their capabilities in configuration space, and what the PCI core knows of them. What
+ * crosses, and what is made of it, is the business of the IOMMU's driver.
  *
  * ATS and PASID stay enabled. The incoming kernel reads that, and may write nothing.
  * PRI is disabled by the outgoing kernel, when the device is preserved: a page request

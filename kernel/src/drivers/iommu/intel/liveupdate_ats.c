@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-/*
- * ATS, PASID and PRI of devices that run through a Live Update. See DOC in liveupdate.c.
+/**
+ * DOC: Device TLBs in a Live Update
  *
  * A device with ATS keeps translations, in its device TLB. They stay right while the
  * kernels change, because the page table does. Its entry in the handover tables keeps the
@@ -17,14 +17,33 @@
  * PRI is disabled when the device is preserved, and enabled again if it is preserved no
  * more. The incoming kernel enables it when a page table needs it.
  *
- * A device that does not answer
+ * Outgoing kernel::
  *
- * The hardware gives a flush of a device TLB up after a time (Invalidation Time-out
+ *   intel_liveupdate_device_check()
+ *     intel_liveupdate_check_services()    what is handled here stands against it
+ *   intel_liveupdate_device_preserve()
+ *     intel_liveupdate_keep_services()     PRI off, ATS and PASID into the list
+ *
+ * Incoming kernel::
+ *
+ *   intel_liveupdate_probe_device()
+ *     intel_liveupdate_adopt_services()    is it as the list says? Then it is ours
+ *   intel_iommu_enable_iopf()
+ *     intel_liveupdate_enable_pri()        PRI on again
+ *   qi_submit_sync()
+ *     intel_liveupdate_timed_out()         counts, and ends a device
+ *     intel_liveupdate_skip_ended()        the unit refuses its DMA
+ *
+ * Where a device does not answer: the hardware gives a flush of a device TLB up after a time (Invalidation Time-out
  * Error; PCI Express 4.0, 10.3.1, has 60 to 90 seconds), and Linux tries again, forever.
  * A device that came through a live update is given %FLUSH_ATTEMPTS. Then its entry is
  * made not present, before the flush returns and any memory is freed: the unit refuses
  * whatever the device does, by translated requests, too. Other devices' flushes go on.
- * That needs a unit which says whose flush it was that it gave up (IQERCD_REG).
+ *
+ * Restrictions:
+ *
+ * - A unit that does not say whose flush it gave up (IQERCD_REG) tries forever.
+ * - PRI of a physical function is that of its virtual ones, preserved or not.
  */
 
 #define pr_fmt(fmt) "DMAR: live update: " fmt
