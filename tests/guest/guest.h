@@ -142,6 +142,7 @@ int vfio_set_master(struct object *dev, int on);
  * struct dma_driver - what every user-space driver stands on
  * @dev: name of the VFIO device
  * @mem: name of the memfd that the device reads and writes
+ * @drive: what the driver of a drive does, NULL for others
  *
  * Names, not pointers: device and memory may be closed under the driver, and
  * the next command then says so.
@@ -149,6 +150,7 @@ int vfio_set_master(struct object *dev, int on);
 struct dma_driver {
 	char dev[NAME_SIZE];
 	char mem[NAME_SIZE];
+	const struct drive_ops *drive;
 };
 
 /**

@@ -15,10 +15,10 @@
 #include <unistd.h>
 #include <linux/nvme_ioctl.h>
 
+#include "drive.h"
 #include "guest.h"
 
 #define NVME_MAGIC 0x6c75656e766d3031ULL
-#define NVME_TIMEOUT_MS 30000
 
 /* Registers */
 #define NVME_CAP 0x00
@@ -54,13 +54,10 @@
 #define NVME_QUEUES 0
 #define NVME_VECTORS 1
 
-/*
- * The memory's layout. The I/O queue is a long one, so that a slow drive has
- * work for as long as nobody is there to give it more; a command moves a page.
- */
+/* The memory's layout */
 #define ADMIN_ENTRIES 64
-#define IO_ENTRIES 1024
-#define PAGE 4096
+#define IO_ENTRIES DRIVE_SLOTS
+#define PAGE DRIVE_PAGE
 #define STATE_SIZE (16 * PAGE)
 
 struct nvme_sqe {
@@ -117,43 +114,13 @@ struct nvme_queue {
 	uint32_t phase;
 };
 
-/* A command under way; its number is the slot's. */
-struct nvme_slot {
-	uint64_t lba;
-	uint64_t seed;
-	uint64_t elsewhere;
-	uint32_t blocks;
-	uint8_t opcode;
-	uint8_t busy;
-	uint8_t check;
-	uint8_t unused;
-};
-
-/*
- * What became of all commands: every one that was submitted is completed or
- * under way. A completion is strange when no such command was under way, and
- * then it counts as nothing else.
- */
-struct nvme_account {
-	uint64_t submitted;
-	uint64_t completed;
-	uint64_t errors;
-	uint64_t wrong;
-	uint64_t strange;
-};
-
 struct nvme_state {
 	struct dma_state dma;
-	uint64_t blocks;
-	uint32_t block_size;
 	uint32_t stride;
-	uint32_t vector;
-	uint32_t interrupts;
 	uint32_t nsid;
 	struct nvme_queue admin;
 	struct nvme_queue io;
-	struct nvme_account account;
-	struct nvme_slot slots[IO_ENTRIES];
+	struct drive_work work;
 };
 
 struct nvme_memory {
@@ -201,7 +168,7 @@ static void nvme_write64(const struct nvme *nvme, uint32_t reg, uint64_t val)
 /* Wait until the controller says that it is ready, or not. */
 static int nvme_wait_ready(const struct nvme *nvme, uint32_t ready)
 {
-	uint64_t end = now_ms() + NVME_TIMEOUT_MS;
+	uint64_t end = now_ms() + DRIVE_TIMEOUT_MS;
 
 	while (now_ms() < end) {
 		uint32_t csts = reg_read32(&nvme->dma, NVME_CSTS);
@@ -257,7 +224,7 @@ static bool nvme_complete(const struct nvme *nvme, struct nvme_queue *q,
 /* Do one admin command and wait for it. */
 static int nvme_admin(const struct nvme *nvme, const struct nvme_sqe *sqe)
 {
-	uint64_t end = now_ms() + NVME_TIMEOUT_MS;
+	uint64_t end = now_ms() + DRIVE_TIMEOUT_MS;
 	struct nvme_cqe cqe;
 
 	nvme_submit(nvme, &nvme->state->admin, sqe);
@@ -304,9 +271,9 @@ static int nvme_identify(const struct nvme *nvme)
 
 	if (ret)
 		return ret;
-	memcpy(&nvme->state->blocks, id, 8);
+	memcpy(&nvme->state->work.blocks, id, 8);
 	memcpy(&format, id + 128 + 4 * (id[26] & 15), 4);
-	nvme->state->block_size = 1U << (format >> 16 & 255);
+	nvme->state->work.block_size = 1U << (format >> 16 & 255);
 	return 0;
 }
 
@@ -317,8 +284,10 @@ static int nvme_create_queues(const struct nvme *nvme)
 		.opcode = NVME_ADMIN_CREATE_CQ,
 		.prp1 = dma_iova(&nvme->dma, nvme->mem->io_cq),
 		.cdw10 = (IO_ENTRIES - 1) << 16 | nvme->state->io.id,
-		.cdw11 = nvme->state->vector << 16 |
-			 (nvme->state->interrupts ? NVME_CQ_INTERRUPTS : 0) | 1,
+		.cdw11 = nvme->state->work.vector << 16 |
+			 (nvme->state->work.interrupts ? NVME_CQ_INTERRUPTS :
+							 0) |
+			 1,
 	};
 	struct nvme_sqe sq = {
 		.opcode = NVME_ADMIN_CREATE_SQ,
@@ -337,6 +306,8 @@ static void nvme_layout(const struct nvme *nvme, uint64_t iova, uint32_t queue)
 	memset(nvme->mem, 0, offsetof(struct nvme_memory, data));
 	nvme->state->dma.iova = iova;
 	nvme->state->nsid = 1;
+	/* One stays unused: a full queue looks empty. */
+	nvme->state->work.limit = IO_ENTRIES - 1;
 	nvme->state->stride = 4U << (nvme_read64(nvme, NVME_CAP) >> 32 & 15);
 	nvme->state->admin =
 		(struct nvme_queue){ .entries = ADMIN_ENTRIES, .phase = 1 };
@@ -364,20 +335,87 @@ static int nvme_use(const struct object *drv, struct nvme *nvme)
 	return ret;
 }
 
-/* Tell what there is to work with. */
-static void nvme_describe(const struct nvme *nvme)
+/* NVMe's name for what a slot is for */
+static const uint8_t nvme_opcodes[] = {
+	[DRIVE_READ] = NVME_IO_READ,
+	[DRIVE_WRITE] = NVME_IO_WRITE,
+	[DRIVE_COMPARE] = NVME_IO_COMPARE,
+	[DRIVE_FLUSH] = NVME_IO_FLUSH,
+};
+
+/* The driver of a drive that is in use */
+static struct nvme nvme_of(const struct drive *drive)
 {
-	result("blocks=%llu block_size=%u",
-	       (unsigned long long)nvme->state->blocks,
-	       nvme->state->block_size);
+	struct nvme nvme = { .dma = drive->dma };
+
+	nvme_map(&nvme);
+	return nvme;
 }
+
+/* Find all that commands for blocks need. */
+static int nvme_drive_use(const struct object *drv, struct drive *drive)
+{
+	struct nvme nvme;
+	int ret = nvme_use(drv, &nvme);
+
+	if (ret)
+		return ret;
+	drive->dma = nvme.dma;
+	drive->work = &nvme.state->work;
+	drive->data = nvme.mem->data;
+	return 0;
+}
+
+/* Put a slot's command into the I/O queue. */
+static void nvme_drive_submit(const struct drive *drive, int slot)
+{
+	const struct drive_slot *s = &drive->work->slots[slot];
+	struct nvme nvme = nvme_of(drive);
+	struct nvme_sqe sqe = {
+		.opcode = nvme_opcodes[s->op],
+		.id = slot,
+		.nsid = nvme.state->nsid,
+	};
+
+	if (s->blocks) {
+		sqe.prp1 = drive_data_iova(drive, slot);
+		sqe.cdw10 = s->lba;
+		sqe.cdw11 = s->lba >> 32;
+		sqe.cdw12 = s->blocks - 1;
+	}
+	nvme_submit(&nvme, &nvme.state->io, &sqe);
+}
+
+/* Take the next completion of the I/O queue. */
+static bool nvme_drive_complete(const struct drive *drive,
+				struct drive_done *done)
+{
+	struct nvme nvme = nvme_of(drive);
+	struct nvme_cqe cqe;
+
+	if (!nvme_complete(&nvme, &nvme.state->io, &cqe))
+		return false;
+	*done = (struct drive_done){ .id = cqe.id, .status = cqe.status >> 1 };
+	return true;
+}
+
+/*
+ * QEMU translates the addresses of a read when it takes the command, that of
+ * its completion when it is done. A compare reads memory when it is done, too.
+ */
+static const struct drive_ops nvme_ops = {
+	.use = nvme_drive_use,
+	.submit = nvme_drive_submit,
+	.complete = nvme_drive_complete,
+	.mixed = DRIVE_COMPARE,
+};
 
 static int cmd_nvme_start(const struct arg *a)
 {
 	struct nvme nvme;
 	int ret;
 
-	ret = dma_setup(a[0].o, &a[1], &a[2]);
+	ret = drive_setup(a, &nvme_ops);
 	if (!ret)
 		ret = dma_get(a[0].o, sizeof(struct nvme_memory), &nvme.dma);
 	if (!ret)
@@ -386,22 +424,22 @@ static int cmd_nvme_start(const struct arg *a)
 		return ret;
 	nvme_map(&nvme);
 	nvme_layout(&nvme, a[3].n, a[4].n);
-	nvme.state->vector = a[5].n;
-	nvme.state->interrupts = !!a[5].s;
+	nvme.state->work.vector = a[5].n;
+	nvme.state->work.interrupts = !!a[5].s;
 	ret = nvme_enable(&nvme);
 	if (!ret)
 		ret = nvme_identify(&nvme);
 	if (!ret)
 		ret = nvme_create_queues(&nvme);
 	if (!ret)
-		nvme_describe(&nvme);
+		drive_describe(&nvme.state->work);
 	return ret;
 }
 
 static int cmd_nvme_adopt(const struct arg *a)
 {
 	struct nvme nvme;
-	int ret = dma_setup(a[0].o, &a[1], &a[2]);
+	int ret = drive_setup(a, &nvme_ops);
 
 	return ret ? ret : nvme_use(a[0].o, &nvme);
 }
@@ -417,7 +455,7 @@ static int cmd_nvme_namespace(const struct arg *a)
 	nvme.state->nsid = a[1].n;
 	ret = nvme_identify(&nvme);
 	if (!ret)
-		nvme_describe(&nvme);
+		drive_describe(&nvme.state->work);
 	return ret;
 }
 
@@ -590,496 +628,6 @@ static int cmd_nvme_admit(const struct arg *a)
 	return ret;
 }
 
-/* Fill a slot's data with the pattern of its blocks. */
-static void slot_fill(const struct nvme *nvme, int slot)
-{
-	const struct nvme_slot *s = &nvme->state->slots[slot];
-	uint64_t *word = (uint64_t *)nvme->mem->data[slot];
-
-	for (uint64_t lba = s->lba; lba < s->lba + s->blocks; lba++)
-		for (uint32_t o = 0; o < nvme->state->block_size; o += 8)
-			*word++ = pattern(s->seed, lba, o);
-}
-
-/* Compare a slot's data with the pattern of its blocks. */
-static int slot_check(const struct nvme *nvme, int slot)
-{
-	const struct nvme_slot *s = &nvme->state->slots[slot];
-	const uint64_t *word = (uint64_t *)nvme->mem->data[slot];
-
-	for (uint64_t lba = s->lba; lba < s->lba + s->blocks; lba++)
-		for (uint32_t o = 0; o < nvme->state->block_size; o += 8)
-			if (*word++ != pattern(s->seed, lba, o))
-				return complain(EILSEQ,
-						"block %llu differs at byte %u",
-						(unsigned long long)lba, o);
-	return 0;
-}
-
-/* A slot that is free, or -1. One stays unused: a full queue looks empty. */
-static int slot_free(const struct nvme *nvme)
-{
-	for (int i = 0; i < IO_ENTRIES - 1; i++)
-		if (!nvme->state->slots[i].busy)
-			return i;
-	return -1;
-}
-
-/* Send a slot's command to the device. */
-static void slot_submit(const struct nvme *nvme, int slot)
-{
-	struct nvme_slot *s = &nvme->state->slots[slot];
-	struct nvme_sqe sqe = {
-		.opcode = s->opcode,
-		.id = slot,
-		.nsid = nvme->state->nsid,
-	};
-
-	if (s->blocks) {
-		sqe.prp1 = s->elsewhere ?:
-				   dma_iova(&nvme->dma, nvme->mem->data[slot]);
-		sqe.cdw10 = s->lba;
-		sqe.cdw11 = s->lba >> 32;
-		sqe.cdw12 = s->blocks - 1;
-	}
-	s->busy = 1;
-	nvme->state->account.submitted++;
-	nvme_submit(nvme, &nvme->state->io, &sqe);
-}
-
-/* Take in one completion. */
-static int slot_complete(const struct nvme *nvme, const struct nvme_cqe *cqe)
-{
-	struct nvme_account *account = &nvme->state->account;
-	struct nvme_slot *s = &nvme->state->slots[cqe->id % IO_ENTRIES];
-	int ret;
-
-	if (cqe->id >= IO_ENTRIES || !s->busy) {
-		account->strange++;
-		return complain(EPROTO, "completion of command %u", cqe->id);
-	}
-	s->busy = 0;
-	account->completed++;
-	if (cqe->status >> 1) {
-		account->errors++;
-		return complain(EIO, "block %llu: status %#x",
-				(unsigned long long)s->lba, cqe->status >> 1);
-	}
-	ret = s->check ? slot_check(nvme, cqe->id) : 0;
-	if (ret)
-		account->wrong++;
-	return ret;
-}
-
-/*
- * Take all completions that are there. Returns how many, or the negative errno
- * of the first that is not as it should be; the account has them all.
- */
-static int slots_reap(const struct nvme *nvme)
-{
-	struct nvme_cqe cqe;
-	int count = 0, first = 0;
-
-	while (nvme_complete(nvme, &nvme->state->io, &cqe)) {
-		int ret = slot_complete(nvme, &cqe);
-
-		count++;
-		if (!first)
-			first = ret;
-	}
-	return first ? first : count;
-}
-
-/* Sleep until the device raises the queue's interrupt, and take what there is then. */
-static int slots_sleep(const struct nvme *nvme)
-{
-	struct object *dev = nvme->dma.dev;
-	int ret = nvme->state->interrupts ?
-			  vfio_irq_sleep(dev, nvme->state->vector) :
-			  complain(EINVAL, "interrupts are not on");
-
-	if (!ret)
-		ret = slots_reap(nvme);
-	if (ret < 0)
-		return ret;
-	return dev->intx ? vfio_intx_unmask(dev) : 0;
-}
-
-/* Wait for at least one completion: asleep where interrupts are on. */
-static int slots_wait(const struct nvme *nvme)
-{
-	uint64_t end = now_ms() + NVME_TIMEOUT_MS;
-	int ret;
-
-	if (nvme->state->interrupts && nvme->dma.dev->nr_events)
-		return slots_sleep(nvme);
-	while (!(ret = slots_reap(nvme))) {
-		if (now_ms() > end)
-			return complain(ETIMEDOUT, "no completion");
-		pause_us(50);
-	}
-	return ret < 0 ? ret : 0;
-}
-
-/* How many commands are under way? */
-static unsigned int slots_busy(const struct nvme *nvme)
-{
-	unsigned int n = 0;
-
-	for (int i = 0; i < IO_ENTRIES; i++)
-		n += nvme->state->slots[i].busy;
-	return n;
-}
-
-/* Wait for all commands. The first error counts, but no command is left. */
-static int slots_drain(const struct nvme *nvme)
-{
-	int first = 0;
-
-	while (slots_busy(nvme)) {
-		int ret = slots_wait(nvme);
-
-		if (ret && !first)
-			first = ret;
-		if (ret == -ETIMEDOUT)
-			break;
-	}
-	return first;
-}
-
-/* Blocks of one command. */
-static uint32_t page_blocks(const struct nvme *nvme, uint64_t left)
-{
-	uint32_t max = PAGE / nvme->state->block_size;
-
-	return left < max ? left : max;
-}
-
-/*
- * Fill a slot for some patterned blocks and send it off. What is read goes
- * where nothing of it was before.
- */
-static void slot_begin(const struct nvme *nvme, int slot, uint8_t opcode,
-		       uint64_t lba, uint32_t blocks, uint64_t seed)
-{
-	nvme->state->slots[slot] = (struct nvme_slot){
-		.lba = lba,
-		.blocks = blocks,
-		.seed = seed,
-		.opcode = opcode,
-		.check = opcode == NVME_IO_READ,
-	};
-	if (opcode == NVME_IO_READ)
-		memset(nvme->mem->data[slot], 0, PAGE);
-	else
-		slot_fill(nvme, slot);
-	slot_submit(nvme, slot);
-}
-
-/* A slot that is free, as soon as there is one, or a negative errno. */
-static int slot_wait(const struct nvme *nvme)
-{
-	int slot, ret = 0;
-
-	while (!ret && (slot = slot_free(nvme)) < 0)
-		ret = slots_wait(nvme);
-	return ret ? ret : slot;
-}
-
-/*
- * Send commands for patterned blocks, waiting only for free slots: with the
- * first opcode and the second in turn.
- */
-static int nvme_pattern_io(const struct nvme *nvme, const uint8_t opcodes[2],
-			   const struct arg *a)
-{
-	uint64_t lba = a[0].n, left = a[1].n;
-
-	for (int turn = 0; left; turn ^= 1) {
-		uint32_t blocks = page_blocks(nvme, left);
-		int slot = slot_wait(nvme);
-
-		if (slot < 0)
-			return slot;
-		slot_begin(nvme, slot, opcodes[turn], lba, blocks, a[2].n);
-		lba += blocks;
-		left -= blocks;
-	}
-	return 0;
-}
-
-static const uint8_t nvme_writes[] = { NVME_IO_WRITE, NVME_IO_WRITE };
-static const uint8_t nvme_reads[] = { NVME_IO_READ, NVME_IO_READ };
-/*
- * QEMU translates the addresses of a read when it takes the command, that of
- * its completion when it is done. A compare reads memory when it is done, too.
- */
-static const uint8_t nvme_mixed[] = { NVME_IO_READ, NVME_IO_COMPARE };
-
-/* Likewise, and wait for all of it. */
-static int nvme_pattern_all(const struct arg *a, const uint8_t opcodes[2])
-{
-	struct nvme nvme;
-	int ret = nvme_use(a[0].o, &nvme);
-	int drained;
-
-	if (ret)
-		return ret;
-	ret = nvme_pattern_io(&nvme, opcodes, &a[1]);
-	drained = slots_drain(&nvme);
-	return ret ? ret : drained;
-}
-
-static int cmd_nvme_write(const struct arg *a)
-{
-	return nvme_pattern_all(a, nvme_writes);
-}
-
-static int cmd_nvme_read_check(const struct arg *a)
-{
-	return nvme_pattern_all(a, nvme_reads);
-}
-
-/* Begin commands and leave them under way. */
-static int nvme_pattern_begin(const struct arg *a, const uint8_t opcodes[2])
-{
-	struct nvme nvme;
-	int ret = nvme_use(a[0].o, &nvme);
-
-	if (!ret)
-		ret = nvme_pattern_io(&nvme, opcodes, &a[1]);
-	if (!ret)
-		result("%u", slots_busy(&nvme));
-	return ret;
-}
-
-static int cmd_nvme_queue_reads(const struct arg *a)
-{
-	return nvme_pattern_begin(a, nvme_reads);
-}
-
-static int cmd_nvme_queue_mixed(const struct arg *a)
-{
-	return nvme_pattern_begin(a, nvme_mixed);
-}
-
-/* Read the same blocks again and again, as fast as it goes, for some time. */
-static int cmd_nvme_load(const struct arg *a)
-{
-	uint64_t before, end = now_ms() + a[4].n;
-	struct nvme nvme;
-	int drained, ret = nvme_use(a[0].o, &nvme);
-
-	if (ret)
-		return ret;
-	before = nvme.state->account.completed;
-	while (!ret && now_ms() < end)
-		ret = nvme_pattern_io(&nvme, nvme_mixed, &a[1]);
-	drained = slots_drain(&nvme);
-	result("%llu",
-	       (unsigned long long)nvme.state->account.completed - before);
-	return ret ? ret : drained;
-}
-
-/*
- * Read blocks one after the other: each read begins when the interrupt of the one
- * before came. So one that is lost is the end. What is under way comes first.
- */
-static int cmd_nvme_sleep(const struct arg *a)
-{
-	struct nvme nvme;
-	uint64_t begun = 0;
-	int ret = nvme_use(a[0].o, &nvme);
-
-	while (!ret) {
-		if (slots_busy(&nvme)) {
-			ret = slots_sleep(&nvme);
-			continue;
-		}
-		if (begun == a[3].n)
-			break;
-		slot_begin(&nvme, 0, NVME_IO_READ, begun % a[1].n, 1, a[2].n);
-		begun++;
-	}
-	result("%llu", (unsigned long long)begun);
-	return ret;
-}
-
-/* A hostile device's work: read a block again and again to where it has no memory. */
-static int cmd_nvme_read_to(const struct arg *a)
-{
-	struct nvme nvme;
-	int ret = nvme_use(a[0].o, &nvme);
-
-	for (uint64_t i = 0; !ret && i < a[2].n; i++) {
-		int slot = slot_wait(&nvme);
-
-		if (slot < 0)
-			return slot;
-		nvme.state->slots[slot] = (struct nvme_slot){
-			.lba = a[1].n,
-			.blocks = PAGE / nvme.state->block_size,
-			.opcode = NVME_IO_READ,
-			.elsewhere = a[3].n,
-		};
-		slot_submit(&nvme, slot);
-	}
-	return ret;
-}
-
-static int cmd_nvme_wait(const struct arg *a)
-{
-	struct nvme nvme;
-	int ret = nvme_use(a[0].o, &nvme);
-
-	if (!ret)
-		ret = slots_drain(&nvme);
-	if (!ret)
-		result("%llu",
-		       (unsigned long long)nvme.state->account.completed);
-	return ret;
-}
-
-/* Likewise; what went wrong, or is left, is in the account. */
-static int cmd_nvme_settle(const struct arg *a)
-{
-	struct nvme nvme;
-	int ret = nvme_use(a[0].o, &nvme);
-
-	if (ret)
-		return ret;
-	slots_drain(&nvme);
-	result("%u", slots_busy(&nvme));
-	return 0;
-}
-
-static int cmd_nvme_busy(const struct arg *a)
-{
-	struct nvme nvme;
-	int ret = nvme_use(a[0].o, &nvme);
-
-	if (!ret)
-		result("%u", slots_busy(&nvme));
-	return ret;
-}
-
-/* Take what is there, good or bad, and tell what became of all commands. */
-static int cmd_nvme_account(const struct arg *a)
-{
-	const struct nvme_account *account;
-	struct nvme nvme;
-	int ret = nvme_use(a[0].o, &nvme);
-
-	if (ret)
-		return ret;
-	slots_reap(&nvme);
-	account = &nvme.state->account;
-	result("submitted=%llu completed=%llu busy=%u errors=%llu wrong=%llu strange=%llu",
-	       (unsigned long long)account->submitted,
-	       (unsigned long long)account->completed, slots_busy(&nvme),
-	       (unsigned long long)account->errors,
-	       (unsigned long long)account->wrong,
-	       (unsigned long long)account->strange);
-	return 0;
-}
-
-/* Do one command in a free slot and wait for it. Returns the slot. */
-static int nvme_one(const struct nvme *nvme, int slot, uint8_t opcode,
-		    uint64_t lba, uint32_t blocks)
-{
-	nvme->state->slots[slot] = (struct nvme_slot){
-		.lba = lba,
-		.blocks = blocks,
-		.opcode = opcode,
-	};
-	slot_submit(nvme, slot);
-	return slots_drain(nvme);
-}
-
-static int cmd_nvme_flush(const struct arg *a)
-{
-	struct nvme nvme;
-	int ret = nvme_use(a[0].o, &nvme);
-
-	if (!ret)
-		ret = slots_drain(&nvme);
-	return ret ? ret : nvme_one(&nvme, 0, NVME_IO_FLUSH, 0, 0);
-}
-
-/* Copy the bytes of one page between its slot's data and a file. */
-static int page_copy(const struct nvme *nvme, uint8_t opcode, int fd,
-		     uint64_t off, size_t len)
-{
-	void *data = nvme->mem->data[0];
-	ssize_t n;
-
-	if (opcode == NVME_IO_READ)
-		n = pwrite(fd, data, len, off);
-	else
-		n = pread(fd, data, len, off);
-	if (n < 0)
-		return -errno;
-	return (size_t)n == len ? 0 : -EIO;
-}
-
-/* Move bytes between a file and blocks, one chunk after the other. */
-static int nvme_file_io(const struct nvme *nvme, uint8_t opcode, uint64_t lba,
-			int fd, uint64_t size)
-{
-	uint32_t block_size = nvme->state->block_size;
-	int ret = slots_drain(nvme);
-
-	for (uint64_t off = 0; !ret && off < size; off += PAGE) {
-		size_t len = size - off < PAGE ? size - off : PAGE;
-		uint32_t blocks = (len + block_size - 1) / block_size;
-
-		memset(nvme->mem->data[0], 0, PAGE);
-		if (opcode == NVME_IO_WRITE)
-			ret = page_copy(nvme, opcode, fd, off, len);
-		if (!ret)
-			ret = nvme_one(nvme, 0, opcode, lba + off / block_size,
-				       blocks);
-		if (!ret && opcode == NVME_IO_READ)
-			ret = page_copy(nvme, opcode, fd, off, len);
-	}
-	return ret;
-}
-
-static int cmd_nvme_write_file(const struct arg *a)
-{
-	struct nvme nvme;
-	int ret = nvme_use(a[0].o, &nvme);
-	off_t size;
-	int fd;
-
-	if (ret)
-		return ret;
-	fd = open(a[2].s, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	size = lseek(fd, 0, SEEK_END);
-	ret = nvme_file_io(&nvme, NVME_IO_WRITE, a[1].n, fd, size);
-	close(fd);
-	result("%lld", (long long)size);
-	return ret;
-}
-
-static int cmd_nvme_read_file(const struct arg *a)
-{
-	struct nvme nvme;
-	int ret = nvme_use(a[0].o, &nvme);
-	int fd;
-
-	if (ret)
-		return ret;
-	fd = open(a[3].s, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	ret = nvme_file_io(&nvme, NVME_IO_READ, a[1].n, fd, a[2].n);
-	close(fd);
-	return ret;
-}
-
 /*
  * Let the device write the last bytes of the page at an address of choice; what
  * is left of the data goes where it belongs. Identify, not a read: QEMU tries a
@@ -1126,25 +674,8 @@ const struct command nvme_commands[] = {
 	  "CONTROLLER VF QUEUES VECTORS" },
 	{ "nvme_offline", "on", cmd_nvme_offline, "NVME VF" },
 	{ "nvme_secondary", "on", cmd_nvme_secondary, "NVME VF" },
-	{ "nvme_write", "onnn", cmd_nvme_write, "NVME LBA BLOCKS SEED" },
-	{ "nvme_read_check", "onnn", cmd_nvme_read_check,
-	  "NVME LBA BLOCKS SEED" },
-	{ "nvme_queue_reads", "onnn", cmd_nvme_queue_reads,
-	  "NVME LBA BLOCKS SEED" },
-	{ "nvme_queue_mixed", "onnn", cmd_nvme_queue_mixed,
-	  "NVME LBA BLOCKS SEED" },
-	{ "nvme_load", "onnnn", cmd_nvme_load,
-	  "NVME LBA BLOCKS SEED MILLISECONDS" },
-	{ "nvme_sleep", "onnn", cmd_nvme_sleep, "NVME BLOCKS SEED COUNT" },
-	{ "nvme_read_to", "onnn", cmd_nvme_read_to, "NVME LBA COUNT IOVA" },
-	{ "nvme_account", "o", cmd_nvme_account, "NVME" },
+	DRIVE_COMMANDS("nvme"),
 	{ "nvme_write_to", "on", cmd_nvme_write_to, "NVME IOVA" },
-	{ "nvme_busy", "o", cmd_nvme_busy, "NVME" },
-	{ "nvme_wait", "o", cmd_nvme_wait, "NVME" },
-	{ "nvme_settle", "o", cmd_nvme_settle, "NVME" },
-	{ "nvme_flush", "o", cmd_nvme_flush, "NVME" },
-	{ "nvme_write_file", "ons", cmd_nvme_write_file, "NVME LBA PATH" },
-	{ "nvme_read_file", "onns", cmd_nvme_read_file, "NVME LBA BYTES PATH" },
 	{ "nvme_stop", "o", cmd_nvme_stop, "NVME" },
 	{}
 };
