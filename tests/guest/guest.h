@@ -100,6 +100,7 @@ extern const struct command mem_commands[];
 extern const struct command iommufd_commands[];
 extern const struct command vfio_commands[];
 extern const struct command nvme_commands[];
+extern const struct command virtio_commands[];
 extern const struct command igb_commands[];
 extern const struct command net_commands[];
 extern const struct command kexec_commands[];
@@ -137,6 +138,8 @@ int vfio_irq_sleep(const struct object *dev, unsigned int vector);
 int vfio_intx_unmask(const struct object *dev);
 int vfio_map_bar(struct object *dev, unsigned int bar);
 int vfio_set_master(struct object *dev, int on);
+int vfio_config_read(const struct object *dev, uint64_t off, void *buf,
+		     size_t len);
 
 /**
  * struct dma_driver - what every user-space driver stands on
@@ -166,7 +169,7 @@ struct dma_state {
 /**
  * struct dma - a driver's device and memory, looked up for one command
  * @dev: the VFIO device
- * @regs: its BAR 0
+ * @regs: its BAR 0, unless its driver finds the registers by itself
  * @mem: the DMA memory as this process sees it
  */
 struct dma {
@@ -176,6 +179,8 @@ struct dma {
 };
 
 int dma_setup(struct object *drv, const struct arg *dev, const struct arg *mem);
+int dma_find(const struct object *drv, size_t need, struct dma *dma);
+int dma_begun(const struct dma *dma, uint64_t magic);
 int dma_get(const struct object *drv, size_t need, struct dma *dma);
 int dma_use(const struct object *drv, size_t need, uint64_t magic,
 	    struct dma *dma);

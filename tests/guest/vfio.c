@@ -394,6 +394,13 @@ static int region_io(const struct object *dev, unsigned int index, uint64_t off,
 	return (size_t)n == len ? 0 : -EIO;
 }
 
+/** vfio_config_read() - read a few bytes of a device's config space. */
+int vfio_config_read(const struct object *dev, uint64_t off, void *buf,
+		     size_t len)
+{
+	return region_io(dev, VFIO_PCI_CONFIG_REGION_INDEX, off, buf, len, 0);
+}
+
 static int cmd_cfg_read(const struct arg *a)
 {
 	uint8_t buf[4096];
@@ -402,8 +409,7 @@ static int cmd_cfg_read(const struct arg *a)
 
 	if (len > sizeof(buf))
 		return -EINVAL;
-	ret = region_io(a[0].o, VFIO_PCI_CONFIG_REGION_INDEX, a[1].n, buf, len,
-			0);
+	ret = vfio_config_read(a[0].o, a[1].n, buf, len);
 	for (size_t i = 0; !ret && i < len; i += 32) {
 		char line[65] = "";
 
@@ -449,8 +455,7 @@ static int cmd_cfg_poll(const struct arg *a)
 
 	while (!ret && now_ms() < end) {
 		begin = now_ms();
-		ret = region_io(a[0].o, VFIO_PCI_CONFIG_REGION_INDEX,
-				PCI_COMMAND, &val, 2, 0);
+		ret = vfio_config_read(a[0].o, PCI_COMMAND, &val, 2);
 		if (now_ms() - begin > longest)
 			longest = now_ms() - begin;
 	}
@@ -721,14 +726,14 @@ int dma_setup(struct object *drv, const struct arg *dev, const struct arg *mem)
 }
 
 /**
- * dma_get() - look up a driver's device and memory for a command
+ * dma_find() - look up a driver's device and memory for a command
  * @drv: the driver's object
  * @need: bytes of memory that it needs
- * @dma: what was found
+ * @dma: what was found; no registers are mapped
  *
  * Return: 0 or a negative errno
  */
-int dma_get(const struct object *drv, size_t need, struct dma *dma)
+int dma_find(const struct object *drv, size_t need, struct dma *dma)
 {
 	const struct dma_driver *names = drv->driver;
 	struct object *mem;
@@ -740,20 +745,40 @@ int dma_get(const struct object *drv, size_t need, struct dma *dma)
 	mem = object_find(names->mem);
 	if (!dma->dev || !mem)
 		return complain(ENOENT, "its device or memory is closed");
-	ret = vfio_map_bar(dma->dev, 0);
-	if (!ret)
-		ret = memory_map(mem);
+	ret = memory_map(mem);
 	if (ret)
 		return ret;
 	if (mem->map.size < need)
 		return complain(EINVAL, "the memory must have %zu bytes", need);
-	dma->regs = dma->dev->bars[0].base;
+	dma->regs = NULL;
 	dma->mem = mem->map.base;
 	return 0;
 }
 
+/** dma_get() - likewise, and map BAR 0, where the registers are. */
+int dma_get(const struct object *drv, size_t need, struct dma *dma)
+{
+	int ret = dma_find(drv, need, dma);
+
+	if (!ret)
+		ret = vfio_map_bar(dma->dev, 0);
+	if (!ret)
+		dma->regs = dma->dev->bars[0].base;
+	return ret;
+}
+
+/** dma_begun() - see that memory is that of a driver that was started. */
+int dma_begun(const struct dma *dma, uint64_t magic)
+{
+	const struct dma_state *state = dma->mem;
+
+	return state->magic == magic ?
+		       0 :
+		       complain(EINVAL, "no driver state in this memory");
+}
+
 /**
- * dma_use() - likewise, for a command of a driver that was started
+ * dma_use() - as dma_get(), for a command of a driver that was started
  * @drv: the driver's object
  * @need: bytes of memory that it needs
  * @magic: what its memory has to begin with
@@ -764,15 +789,9 @@ int dma_get(const struct object *drv, size_t need, struct dma *dma)
 int dma_use(const struct object *drv, size_t need, uint64_t magic,
 	    struct dma *dma)
 {
-	const struct dma_state *state;
 	int ret = dma_get(drv, need, dma);
 
-	if (ret)
-		return ret;
-	state = dma->mem;
-	return state->magic == magic ?
-		       0 :
-		       complain(EINVAL, "no driver state in this memory");
+	return ret ? ret : dma_begun(dma, magic);
 }
 
 const struct command vfio_commands[] = {

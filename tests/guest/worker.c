@@ -24,9 +24,10 @@
 #include "guest.h"
 
 static const struct command *const tables[] = {
-	core_commands,	  luo_commands,	  set_commands,	    mem_commands,
-	iommufd_commands, vfio_commands,  nvme_commands,    igb_commands,
-	net_commands,	  kexec_commands, service_commands, hang_commands,
+	core_commands,	  luo_commands,	 set_commands,	 mem_commands,
+	iommufd_commands, vfio_commands, nvme_commands,	 virtio_commands,
+	igb_commands,	  net_commands,	 kexec_commands, service_commands,
+	hang_commands,
 };
 
 /* How a command went that was run in a child. */
