@@ -3,9 +3,9 @@
 
 from .image import ImageError, Kernel
 from .machine import GuestError, Machine, MachineError, Reply, Worker
-from .topology import SMALL, STANDARD, Disk, Edu, Igb, Nvme, Port, Switch, Vhost
+from .topology import SMALL, STANDARD, Disk, Edu, Igb, Nvme, Port, Switch, Vhost, Virtio
 from .vm import InnerVm, stamped
 
 __all__ = ["Disk", "Edu", "GuestError", "Igb", "ImageError", "InnerVm", "Kernel", "Machine",
            "MachineError", "Nvme", "Port", "Reply", "SMALL", "STANDARD", "Switch", "Vhost",
-           "Worker", "stamped"]
+           "Virtio", "Worker", "stamped"]

@@ -674,15 +674,15 @@ class Machine:
         for name in names:
             self._monitor.ask("trace-event-set-state", name=name, enable=True)
 
-    def throttle(self, name, iops):
+    def throttle(self, name, iops, writes=False):
         """Let a drive read no more than that many times a second; 0: as often as it can.
 
-        A Vhost completes no more requests, of whichever kind.
+        writes: they count, too, as they always do for a Vhost.
         """
         if name in self.vhosts:
             self.vhosts[name].rate = iops
             return
-        self._throttle(name, iops_rd=iops)
+        self._throttle(name, **{"iops" if writes else "iops_rd": iops})
 
     def throttle_writes(self, name, rate):
         """Let a drive write no more than that many bytes a second; with 1 it answers no more."""

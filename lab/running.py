@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A process whose devices go on working through a live update, and the work that they do.
 
-A drive has a long queue of commands before it and does a few of them each second; a network
-controller receives numbered frames at a fixed rate. Both go on whatever happens to the machine.
+A drive, NVMe or virtio, has a long queue of commands before it and does a few of them each second;
+a network controller receives numbered frames at a fixed rate. Both go on whatever happens to the
+machine.
 A virtual function works beside the physical one, which is opened first and governs it:
 before.open("igb0", "igb0vf0", "igb0vf1").
 
@@ -32,7 +33,9 @@ from .witness import Witness
 
 IOVA = 0x10_0000_0000
 SPACING = 1 << 24
-MEMORY = {"nvme": 8 << 20, "igb": 4 << 20}
+MEMORY = {"nvme": 8 << 20, "virtio": 8 << 20, "igb": 4 << 20}
+# Kinds of drives: their drivers have the same commands.
+DRIVES = "nvme", "virtio"
 # Commands in a second, and on kernels for debugging, which take many times as long. Ten times the
 # time between two commands has to be longer than a busy host lets a machine stand still.
 RATE = 20
@@ -49,7 +52,8 @@ FRAMES_APART = 1 << 32
 # The frames of the host, and how many in a second
 HOST_FRAME = 1 << 48
 HOST_RATE = 25
-# The MSI-X vector of a drive's I/O queue, whose admin queue has 0, and of a controller's frames.
+# The MSI-X vector of a drive's I/O queue, where NVMe's admin queue has 0, and of a controller's
+# frames.
 VECTOR = 1
 FIRST_QUEUE = 10
 IOMMUFD_TOKEN = 90
@@ -62,7 +66,8 @@ PATIENCE_MS = 20000
 class Device:
     """A device, and the names and numbers that belong to it.
 
-    vfs: how many functions it governs; ruled: it is a virtual one, beside one of VFIO's.
+    vfs: how many functions it governs; ruled: it is a virtual one, beside one of VFIO's. vdev: a
+    virtio device's place in QEMU's memory, from its driver's start on.
     """
 
     name: str
@@ -76,11 +81,17 @@ class Device:
     stream: object = None
     before: int = 0
     group: bool = False
+    vdev: int = None
 
     @property
     def kind(self):
-        """What it is: nvme or igb."""
+        """What it is: nvme, virtio or igb."""
         return self.physical.rstrip("0123456789")
+
+    @property
+    def is_drive(self):
+        """Whether it is a drive, and not a network controller."""
+        return self.kind in DRIVES
 
     @property
     def physical(self):
@@ -124,7 +135,7 @@ class Device:
 
     @property
     def queue(self):
-        """Number of a drive's I/O queue."""
+        """Number of an NVMe drive's I/O queue."""
         return FIRST_QUEUE + self.number
 
     @property
@@ -262,6 +273,10 @@ class Running:
             self("nvme_start", *place, device.queue, *[VECTOR] * self._interrupts)
             if device.virtual is not None:
                 self("nvme_namespace", device.driver, namespace_of(device.name))
+        elif device.kind == "virtio":
+            began = len(self.machine.trace())
+            self("virtio_start", *place, *[VECTOR] * self._interrupts)
+            device.vdev = timeline.virtio_device(self.machine.trace()[began:])
         elif device.virtual is not None:
             self("igbvf_start", *place)
         else:
@@ -272,25 +287,30 @@ class Running:
     def work(self):
         """Give the devices work."""
         for device in self.devices.values():
-            if device.kind == "nvme":
+            if device.is_drive:
                 blocks = COMMANDS * BLOCKS_OF_COMMAND
-                self("nvme_write", device.driver, 0, blocks, SEED)
+                self(f"{device.kind}_write", device.driver, 0, blocks, SEED)
                 device.before = self.account(device)["submitted"]
-                self.machine.throttle(device.name, self.rate)
-                self("nvme_queue_mixed", device.driver, 0, blocks, SEED)
+                self.throttle(device, self.rate)
+                self(f"{device.kind}_queue_mixed", device.driver, 0, blocks, SEED)
             else:
                 self("igb_rx_begin", device.driver, device.first_frame)
                 wire = self.machine.wires[device.physical]
                 device.stream = wire.stream(device.first_frame, self.frame_rate, device.address)
         self.machine.mark("load")
 
+    def throttle(self, device, rate):
+        """Let a drive do no more commands than that in a second; 0: as many as it can."""
+        # Of what an NVMe drive has before it all is read by it, of a virtio drive's every other.
+        self.machine.throttle(device.name, rate, writes=device.kind == "virtio")
+
     def refill(self):
         """Give drives as many new commands as they have done, and take the frames that came."""
         for device in self.devices.values():
             account = self.account(device)
-            if device.kind == "nvme" and COMMANDS > account["busy"]:
+            if device.is_drive and COMMANDS > account["busy"]:
                 blocks = (COMMANDS - account["busy"]) * BLOCKS_OF_COMMAND
-                self("nvme_queue_mixed", device.driver, 0, blocks, SEED)
+                self(f"{device.kind}_queue_mixed", device.driver, 0, blocks, SEED)
 
     def preserve(self, memory=True, iommufd=True, devices=True):
         """Make a session and put everything into it; or only some of it."""
@@ -369,16 +389,16 @@ class Running:
 
     def account(self, device):
         """Take what a device has done, and return the account that its driver keeps."""
-        command = "nvme_account" if device.kind == "nvme" else "igb_rx_account"
+        command = f"{device.kind}_account" if device.is_drive else "igb_rx_account"
         return self.worker.account(command, device.driver)
 
     def settle(self):
         """Let the devices end their work; returns an Account for each."""
         accounts = {}
         for device in self.devices.values():
-            if device.kind == "nvme":
-                self.machine.throttle(device.name, 0)
-                self("nvme_settle", device.driver)
+            if device.is_drive:
+                self.throttle(device, 0)
+                self(f"{device.kind}_settle", device.driver)
                 details = self.account(device)
                 good = details["completed"] - details["errors"] - details["wrong"]
                 accounts[device.name] = Account(details["submitted"] - device.before,
@@ -393,9 +413,16 @@ class Running:
     def timelines(self, events=None):
         """Return when each device did DMA."""
         events = events if events is not None else self.machine.trace()
-        return {device.name: timeline.completions(events, device.queue) if device.kind == "nvme"
-                else timeline.frames(events, device.iova, device.size)
-                for device in self.devices.values()}
+        return {device.name: self._timeline(device, events) for device in self.devices.values()}
+
+    @staticmethod
+    def _timeline(device, events):
+        """Return when a device did DMA."""
+        if device.kind == "nvme":
+            return timeline.completions(events, device.queue)
+        if device.kind == "virtio":
+            return timeline.virtio_completions(events, device.vdev)
+        return timeline.frames(events, device.iova, device.size)
 
 
 class RunningSet(Running):

@@ -201,7 +201,7 @@ class Devices:
     def _see_queues(self):
         """See which drive has no work left: it may be silent, which a slow host can bring about."""
         self.dry = [device.name for device in self.owner.devices.values()
-                    if device.kind == "nvme" and not self.owner.account(device)["busy"]]
+                    if device.is_drive and not self.owner.account(device)["busy"]]
 
     def see_work(self):
         """See that all work so far came out right; returns how much that is."""
@@ -212,7 +212,7 @@ class Devices:
                                                  "foreign") if account.get(key)}
             if bad:
                 raise SoakError(f"{device.name}: {bad} in {account}")
-            done[device.name] = account["completed" if device.kind == "nvme" else "good"]
+            done[device.name] = account["completed" if device.is_drive else "good"]
         return done
 
     def see_undisturbed(self, since):

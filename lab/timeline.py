@@ -5,6 +5,9 @@ An NVMe drive's completions carry the number of their queue, a network controlle
 address that they were written to: that is how DMA of several devices is told apart. So each
 drive of a machine has to have an I/O queue with a number of its own (nvme_start ... QUEUE), and
 each controller memory of its own.
+
+QEMU's events of a virtio device have neither, only the place in QEMU's memory where that device is.
+That is the same from QEMU's start to its end, over any kexec, and virtio_device() learns it.
 """
 
 import bisect
@@ -66,6 +69,24 @@ def completions(events, queue):
     return Timeline(event.time for event in events
                     if event.name == "pci_nvme_enqueue_req_completion"
                     and event.fields["cqid"] == queue)
+
+
+def virtio_device(events):
+    """Return where in QEMU's memory a virtio device is, from the events of its driver's start.
+
+    All through its start a driver says how far it is (device_status). There must be no other one
+    that starts or stops a virtio device meanwhile.
+    """
+    places = {event.fields["vdev"] for event in events if event.name == "virtio_set_status"}
+    if len(places) != 1:
+        raise ValueError(f"{len(places)} virtio devices were started, not one")
+    return places.pop()
+
+
+def virtio_completions(events, vdev):
+    """Return the timeline of the requests of a virtio block device, see virtio_device()."""
+    return Timeline(event.time for event in events if event.name == "virtio_blk_req_complete"
+                    and event.fields["vdev"] == vdev)
 
 
 def frames(events, iova, size):

@@ -39,6 +39,28 @@ def namespace_of(name):
     return 1 if number is None else number + 2
 
 
+def drive(name, run, *, size, content=None, throttling=""):
+    """Return QEMU's arguments for what is on a drive, or on a part of it: a file's content."""
+    image = run.folder / f"{name}.img"
+    with open(image, "wb") as file:
+        if content:
+            file.write(content.read_bytes())
+        file.truncate(size)
+    return ["-drive", f"if=none,id=drive-{name},file={image},format=raw,cache=unsafe{throttling}"]
+
+
+def virtio(kind, name, bus, *, ats=True, aligned=True):
+    """Return QEMU's option for a virtio device that the IOMMU translates for.
+
+    With ats it has PCIe ATS, which Linux uses of devices only that ask for whole pages: aligned.
+    """
+    def said(state):
+        return "on" if state else "off"
+
+    return (f"virtio-{kind}-pci,id={name},bus={bus},addr=0,disable-legacy=on,iommu_platform=on,"
+            f"ats={said(ats)},x-ats-page-aligned={said(aligned)}")
+
+
 @dataclass(frozen=True)
 class Nvme:
     """An NVMe drive; with iops, one that reads no more than that many times a second.
@@ -74,15 +96,33 @@ class Nvme:
 
     def _drive(self, name, run):
         """Return QEMU's arguments for what is on the drive, or on one of its namespaces."""
-        image = run.folder / f"{name}.img"
-        with open(image, "wb") as file:
-            if self.content:
-                file.write(self.content.read_bytes())
-            file.truncate(self.size)
-        drive = f"if=none,id=drive-{name},file={image},format=raw,cache=unsafe"
-        if self.iops:
-            drive += f",throttling.iops-read={self.iops}"
-        return ["-drive", drive]
+        throttling = f",throttling.iops-read={self.iops}" if self.iops else ""
+        return drive(name, run, size=self.size, content=self.content, throttling=throttling)
+
+
+@dataclass(frozen=True)
+class Virtio:
+    """A virtio block device; with iops, one that does no more requests than that in a second.
+
+    It has one queue of 1024 entries, and does each request by itself, also those of neighbours.
+    ats and aligned: see virtio().
+    """
+
+    name: str
+    iops: int = 0
+    ats: bool = True
+    aligned: bool = True
+    size: int = DRIVE_SIZE
+    content: Path = None
+
+    def arguments(self, bus, run):
+        """Return QEMU's arguments for the device below a bus."""
+        throttling = f",throttling.iops-total={self.iops}" if self.iops else ""
+        options = virtio("blk", self.name, bus, ats=self.ats, aligned=self.aligned)
+        return [*drive(self.name, run, size=self.size, content=self.content,
+                       throttling=throttling),
+                "-device", f"{options},drive=drive-{self.name},serial={self.name},"
+                "queue-size=1024,num-queues=1,request-merging=off"]
 
 
 @dataclass(frozen=True)
@@ -223,4 +263,4 @@ STANDARD = (
 SMALL = (Port(Nvme("nvme0")),)
 
 __all__ = ["Disk", "Edu", "Igb", "Nvme", "Port", "Run", "SMALL", "STANDARD", "Switch", "VF_QUEUES",
-           "VF_VECTORS", "Vhost", "arguments", "function", "namespace_of"]
+           "VF_VECTORS", "Vhost", "Virtio", "arguments", "function", "namespace_of", "virtio"]

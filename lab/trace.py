@@ -18,6 +18,8 @@ EVENTS = (
     "vtd_reg_ir_root",
     "pci_nvme_enqueue_req_completion",
     "pci_nvme_pci_reset",
+    "virtio_blk_req_complete",
+    "virtio_set_status",
 )
 
 _LINE = re.compile(r"(?:\d+@)?(\d+\.\d+):(\w+) (.*)")

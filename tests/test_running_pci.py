@@ -101,9 +101,9 @@ def start_quiet(m, *names):
     owners = start_each(m, *names)
     for owner in owners.values():
         for device in owner.devices.values():
-            if device.kind == "nvme":
-                m.throttle(device.name, 0)
-                owner("nvme_settle", device.driver)
+            if device.is_drive:
+                owner.throttle(device, 0)
+                owner(f"{device.kind}_settle", device.driver)
     return owners
 
 

@@ -9,6 +9,7 @@ import pytest
 from conftest import IGB_MEMORY, IOVA, NVME_MEMORY
 from lab import GuestError, Igb, MachineError, Nvme, Port, pci
 from lab.running import IOMMUFD_TOKEN, Running
+from lab.topology import virtio
 
 # A drive and a network controller, each below a root port.
 PAIR = (Port(Nvme("nvme0")), Port(Igb("igb0")))
@@ -36,9 +37,7 @@ class Ats:
     def arguments(self, bus, run_of_machine):
         """Return QEMU's arguments."""
         del run_of_machine
-        aligned = "on" if self.aligned else "off"
-        return ["-device", f"virtio-net-pci,id={self.name},bus={bus},addr=0,ats=on,romfile=,"
-                f"iommu_platform=on,disable-legacy=on,x-ats-page-aligned={aligned}"]
+        return ["-device", virtio("net", self.name, bus, aligned=self.aligned) + ",romfile="]
 
 
 def state(m, bdf):
@@ -265,7 +264,7 @@ def see_dma(owner, since="freeze", until="retrieved", names=None):
 def see_busy(owner):
     """See that drives have work left: else their silence would say nothing."""
     for device in owner.devices.values():
-        if device.kind == "nvme":
+        if device.is_drive:
             assert owner.account(device)["busy"], f"{device.name}: its queue ran dry too early"
 
 
