@@ -13,6 +13,8 @@ EVENTS = (
     "pci_update_mappings_del",
     "vtd_dmar_enable",
     "vtd_dmar_fault",
+    "vtd_inv_desc",
+    "vtd_inv_qi_setup",
     "vtd_ir_enable",
     "vtd_reg_dmar_root",
     "vtd_reg_ir_root",

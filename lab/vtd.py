@@ -4,8 +4,13 @@
 The tables are those that the hardware walks: the root table whose address was given to the unit
 last (QEMU's trace has it), a context table for each bus, and in scalable mode a PASID directory
 and a PASID table for each device.
+
+What the unit was told to forget, and when, is in QEMU's trace; invalidations() reads that as
+section 6.5.2 of the specification says. QEMU 10.0 shows none of the descriptors that are for PASID
+entries: queue() has what is in the queue in memory, where each stays until its place is needed.
 """
 
+import enum
 from dataclasses import dataclass, field
 
 from . import trace
@@ -21,6 +26,7 @@ ENTRIES = 512
 ADDRESS = ~0xfff & (1 << 52) - 1
 CONTEXT_SIZE = {False: 16, True: 32}
 PASID_ENTRY = 64
+PENDING = 32
 
 
 @dataclass(frozen=True)
@@ -118,3 +124,170 @@ def troubles(events):
     return [event for event in events
             if event.name == "vtd_dmar_enable" and not event.fields["enable"]
             or event.name == "vtd_reg_dmar_root" and not event.fields["addr"]]
+
+
+class Kind(enum.Enum):
+    """What a descriptor in the invalidation queue is for, by the type that it has."""
+
+    CONTEXT = 1
+    IOTLB = 2
+    DEVICE_TLB = 3
+    INTERRUPTS = 4
+    WAIT = 5
+    PASID_IOTLB = 6
+    PASID_CACHE = 7
+    PASID_DEVICE_TLB = 8
+
+
+@dataclass(frozen=True)
+class Invalidation:
+    """A descriptor of the invalidation queue; what its kind does not have is None.
+
+    bdf is the device whose requester ID it has, function_mask how many more of its functions are
+    meant; pf the physical function whose queue is not to run over, or 0000:00:00.0. pending is how
+    many invalidations the device can have before it. Addresses from address on, size bytes, are
+    forgotten; hint: the tables that lead there have not changed. A wait has the address that its
+    data is written to; fence: what comes after it begins when it is done.
+    """
+
+    kind: Kind
+    granularity: str = None
+    domain: int = None
+    bdf: str = None
+    function_mask: int = None
+    pf: str = None
+    pasid: int = None
+    pending: int = None
+    address: int = None
+    size: int = None
+    hint: bool = None
+    data: int = None
+    fence: bool = None
+    time: float = field(default=None, compare=False)
+
+    def covers(self, address, size):
+        """Tell whether all of a range of addresses is forgotten."""
+        return self.size is not None and self.address <= address \
+            and address + size <= self.address + self.size
+
+
+def _bits(word, high, low):
+    """Return some bits of a word."""
+    return word >> low & (1 << high - low + 1) - 1
+
+
+def _masked(high):
+    """Return the range of an IOTLB's descriptor: its address mask counts powers of two of pages."""
+    size = PAGE << _bits(high, 5, 0)
+    return {"address": high & -size & -PAGE, "size": size, "hint": bool(high >> 6 & 1)}
+
+
+def _sized(high, size_bit):
+    """Return the range of a device TLB's descriptor: the lowest 0 in its address tells the size."""
+    pages = high >> 12
+    if not high >> size_bit & 1:
+        return {"address": pages * PAGE, "size": PAGE}
+    size = 2 * PAGE * (~pages & pages + 1)
+    return {"address": pages * PAGE & -size, "size": size}
+
+
+def _physical(low):
+    """Return the physical function of a device, whose number is in two parts."""
+    return {"pf": trace.bdf_of_id(_bits(low, 63, 52) << 4 | _bits(low, 15, 12))}
+
+
+def _context(low, high):
+    """Decode what is for entries of the context cache (6.5.2.1)."""
+    del high
+    granularity = {1: "global", 2: "domain", 3: "device"}.get(_bits(low, 5, 4))
+    domain = {"domain": _bits(low, 31, 16)} if granularity in ("domain", "device") else {}
+    device = {"bdf": trace.bdf_of_id(_bits(low, 47, 32)), "function_mask": _bits(low, 49, 48)} \
+        if granularity == "device" else {}
+    return {"granularity": granularity, **domain, **device}
+
+
+def _pasid_cache(low, high):
+    """Decode what is for PASID entries (6.5.2.2)."""
+    del high
+    granularity = {0: "domain", 1: "pasid", 3: "global"}.get(_bits(low, 5, 4))
+    domain = {"domain": _bits(low, 31, 16)} if granularity in ("domain", "pasid") else {}
+    pasid = {"pasid": _bits(low, 51, 32)} if granularity == "pasid" else {}
+    return {"granularity": granularity, **domain, **pasid}
+
+
+def _iotlb(low, high):
+    """Decode what is for the IOTLB (6.5.2.3)."""
+    granularity = {1: "global", 2: "domain", 3: "pages"}.get(_bits(low, 5, 4))
+    domain = {"domain": _bits(low, 31, 16)} if granularity in ("domain", "pages") else {}
+    return {"granularity": granularity, **domain,
+            **(_masked(high) if granularity == "pages" else {})}
+
+
+def _pasid_iotlb(low, high):
+    """Decode what is for the IOTLB, by PASID (6.5.2.4)."""
+    granularity = {2: "pasid", 3: "pages"}.get(_bits(low, 5, 4))
+    return {"granularity": granularity, "domain": _bits(low, 31, 16), "pasid": _bits(low, 51, 32),
+            **(_masked(high) if granularity == "pages" else {})}
+
+
+def _device_tlb(low, high):
+    """Decode what is for a device's TLB (6.5.2.5)."""
+    return {"granularity": "pages", "bdf": trace.bdf_of_id(_bits(low, 47, 32)), **_physical(low),
+            "pending": _bits(low, 20, 16) or PENDING, **_sized(high, 0)}
+
+
+def _pasid_device_tlb(low, high):
+    """Decode what is for a device's TLB, by PASID (6.5.2.6)."""
+    return {"granularity": "pages", "bdf": trace.bdf_of_id(_bits(low, 31, 16)), **_physical(low),
+            "pasid": _bits(low, 51, 32), "pending": _bits(low, 8, 4) or PENDING,
+            **_sized(high, 11)}
+
+
+def _interrupts(low, high):
+    """Decode what is for entries of the interrupt remapping table (6.5.2.7)."""
+    del high
+    return {"granularity": "entries" if low >> 4 & 1 else "global"}
+
+
+def _wait(low, high):
+    """Decode what tells that all before it was done (6.5.2.8)."""
+    writes = {"address": high & ~3, "data": _bits(low, 63, 32)} if low >> 5 & 1 else {}
+    return {**writes, "fence": bool(low >> 6 & 1)}
+
+
+DECODERS = {
+    Kind.CONTEXT: _context,
+    Kind.IOTLB: _iotlb,
+    Kind.DEVICE_TLB: _device_tlb,
+    Kind.INTERRUPTS: _interrupts,
+    Kind.WAIT: _wait,
+    Kind.PASID_IOTLB: _pasid_iotlb,
+    Kind.PASID_CACHE: _pasid_cache,
+    Kind.PASID_DEVICE_TLB: _pasid_device_tlb,
+}
+
+
+def decode(low, high, time=None):
+    """Return the Invalidation that a descriptor's first two words are; None for other types."""
+    number = _bits(low, 11, 9) << 4 | _bits(low, 3, 0)
+    if number not in {kind.value for kind in Kind}:
+        return None
+    kind = Kind(number)
+    return Invalidation(kind, time=time, **DECODERS[kind](low, high))
+
+
+def invalidations(events):
+    """Return the Invalidations that the IOMMU has read from its queue, of those QEMU traces."""
+    found = (decode(event.fields["low"], event.fields["high"], event.time) for event in events
+             if event.name == "vtd_inv_desc")
+    return [item for item in found if item]
+
+
+def queue(machine):
+    """Return what the invalidation queue has in memory, by its place there: old and new."""
+    event = machine.trace("vtd_inv_qi_setup")[-1]
+    base, entries = event.fields["addr"], event.fields["size"]
+    step = 4 if Tables(machine).scalable else 2
+    data = machine.memory(base, 8 * step * entries)
+    words = [int.from_bytes(data[i:i + 8], "little") for i in range(0, len(data), 8)]
+    return [decode(*words[i:i + 2]) for i in range(0, len(words), step)]

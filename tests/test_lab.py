@@ -7,8 +7,9 @@ import time
 import pytest
 
 from conftest import IGB_MEMORY, IOVA, KERNELS, MODES, NVME_MEMORY
-from lab import (SMALL, GuestError, Igb, Machine, MachineError, Nvme, Port, Vhost, pci, timeline,
-                 vtd, wire, witness)
+from lab import (SMALL, GuestError, Igb, Machine, MachineError, Nvme, Port, Vhost, Virtio, pci,
+                 timeline, trace, vtd, wire, witness)
+from lab.vtd import Invalidation, Kind
 
 # Linux's own driver of it is in the kernels of modules only.
 CACHING = (Port(Vhost("vhost0")),)
@@ -500,3 +501,122 @@ def test_frames():
     broken[100] ^= 1
     assert wire.number(broken) is None
     assert re.fullmatch(r"(ff){6}02.*", wire.frame(5)[:12].hex())
+
+
+def test_invalidations_are_decoded():
+    """Descriptors of each kind mean what the specification of VT-d says (6.5.2)."""
+    assert vtd.decode(0x500e2, 0) == Invalidation(Kind.IOTLB, "domain", domain=5)
+    assert vtd.decode(0x500f2, 0x100000004b) == Invalidation(
+        Kind.IOTLB, "pages", domain=5, address=IOVA, size=8 << 20, hint=True)
+    assert vtd.decode(0x10000050031, 0) == Invalidation(
+        Kind.CONTEXT, "device", domain=5, bdf="0000:01:00.0", function_mask=0)
+    assert vtd.decode(0x50021, 0) == Invalidation(Kind.CONTEXT, "domain", domain=5)
+    assert vtd.decode(0x11, 0) == Invalidation(Kind.CONTEXT, "global")
+    device = {"bdf": "0000:01:10.2", "pf": "0000:01:00.0"}
+    assert vtd.decode(0x010 << 52 | 0x0182 << 32 | 0x40003, IOVA) == Invalidation(
+        Kind.DEVICE_TLB, "pages", address=IOVA, size=4096, pending=4, **device)
+    whole = vtd.decode(0x10000000003, 0x7ffffffffffff001)
+    assert (whole.address, whole.size, whole.pending) == (0, 1 << 64, 32)
+    two = vtd.decode(0x10000000003, IOVA | 1)
+    assert (two.address, two.size) == (IOVA, 8192)
+    large = vtd.decode(0x10000000003, IOVA | 0x3ff001)
+    assert (large.address, large.size) == (IOVA, 8 << 20)
+    assert large.covers(IOVA, 8 << 20) and not large.covers(IOVA, (8 << 20) + 1)
+    assert not large.covers(IOVA - 4096, 8192)
+    assert vtd.decode(7 << 32 | 0x50036, IOVA | 1) == Invalidation(
+        Kind.PASID_IOTLB, "pages", domain=5, pasid=7, address=IOVA, size=8192, hint=False)
+    assert vtd.decode(7 << 32 | 0x50026, 0) == Invalidation(
+        Kind.PASID_IOTLB, "pasid", domain=5, pasid=7)
+    assert vtd.decode(7 << 32 | 0x50017, 0) == Invalidation(
+        Kind.PASID_CACHE, "pasid", domain=5, pasid=7)
+    assert vtd.decode(0x50007, 0) == Invalidation(Kind.PASID_CACHE, "domain", domain=5)
+    assert vtd.decode(0x37, 0) == Invalidation(Kind.PASID_CACHE, "global")
+    assert vtd.decode(0x010 << 52 | 7 << 32 | 0x0182 << 16 | 0x48, IOVA | 0x3ff000 | 1 << 11) \
+        == Invalidation(Kind.PASID_DEVICE_TLB, "pages", pasid=7, address=IOVA, size=8 << 20,
+                        pending=4, **device)
+    assert vtd.decode(0x200000065, 0x2075cb0) == Invalidation(
+        Kind.WAIT, address=0x2075cb0, data=2, fence=True)
+    assert vtd.decode(0x1100000014, 0).granularity == "entries"
+    assert vtd.decode(0, 0) is None and vtd.decode(0x1 << 9 | 1, 0) is None
+    line = "1@1.5:vtd_inv_desc invalidate desc type iotlb high 0x0 low 0x500e2"
+    found, = vtd.invalidations([trace.parse(line)])
+    assert (found, found.time) == (Invalidation(Kind.IOTLB, "domain", domain=5), 1.5)
+
+
+def see_flush(m, bdf, domain, since, until, size):
+    """See that the IOMMU, then a device, forgot a range, and that this was waited for."""
+    found = [item for item in vtd.invalidations(m.trace(None, None, since, until))
+             if item.domain == domain or item.bdf == bdf or item.kind == Kind.WAIT]
+    first, second, third = found[:3]
+    assert first.kind in (Kind.IOTLB, Kind.PASID_IOTLB)
+    assert first.covers(IOVA, size) and first.domain == domain
+    assert second.kind == Kind.DEVICE_TLB
+    assert second.covers(IOVA, size) and second.bdf == bdf and second.size == size
+    assert third.kind == Kind.WAIT
+
+
+@pytest.mark.cut(("modules", "legacy"), ("modules", "scalable"), ("modules", "first-stage"))
+def test_invalidations_of_a_device(start, mode):
+    """Where memory is unmapped the trace shows what a device with ATS is told, and when."""
+    m = start(topology=(Port(Virtio("virtio0")),), device_iotlb=True, **MODES[mode])
+    w = m.worker("owner")
+    bdf = m.bdf("virtio0")
+    m.bind_vfio(bdf)
+    w.vfio("D", bdf)
+    w.dma_memory("M", NVME_MEMORY, IOVA)
+    w("virtio_start", "V", "D", "M", IOVA)
+    w("virtio_write", "V", 0, 800, 5)
+    domain = vtd.Tables(m).entry(bdf).domain
+    for size in (NVME_MEMORY, 4096):
+        m.mark("unmap")
+        w("ioas_unmap", "I", "A", IOVA, size)
+        m.mark("unmapped")
+        see_flush(m, bdf, domain, "unmap", "unmapped", size)
+        w("ioas_map_file", "I", "A", "M", 0, 4096, IOVA)
+    m.mark("detach")
+    w("vfio_detach", "D")
+    m.mark("detached")
+    # All of it is forgotten, once its entry is gone.
+    assert any(item.kind == Kind.DEVICE_TLB and item.bdf == bdf and item.covers(0, 1 << 64)
+               for item in vtd.invalidations(m.trace(None, None, "detach", "detached")))
+    # Of PASID entries QEMU has no event, but the queue has them.
+    kinds = {item.kind for item in vtd.queue(m) if item}
+    assert (Kind.PASID_CACHE in kinds) == (mode != "legacy")
+    assert Kind.WAIT in kinds and Kind.DEVICE_TLB in kinds
+
+
+def test_virtio_in_user_space(start):
+    """The user-space virtio driver writes and reads, also a file; another process goes on."""
+    m = start(topology=(Port(Virtio("virtio0")),))
+    w = m.worker("owner")
+    bdf = m.bdf("virtio0")
+    m.bind_vfio(bdf)
+    w.vfio("D", bdf)
+    w.dma_memory("M", NVME_MEMORY, IOVA)
+    w("virtio_start", "V", "D", "M", IOVA)
+    w("virtio_write", "V", 100, 1000, 5)
+    w("virtio_flush", "V")
+    w("virtio_read_check", "V", 100, 1000, 5)
+    assert w.fails("virtio_read_check", "V", 100, 1000, 6) == "EILSEQ"
+    w("virtio_write_file", "V", 5000, "/bin/guest")
+    size = m.sh("stat -c %s /bin/guest")
+    w("virtio_read_file", "V", 5000, size, "/tmp/guest")
+    m.sh("cmp /bin/guest /tmp/guest")
+    m.throttle("virtio0", 20, writes=True)
+    assert int(w("virtio_queue_mixed", "V", 100, 1000, 5)) > 100
+    w("close", "V")
+    w("virtio_adopt", "V", "D", "M")
+    # Its DMA goes through the IOMMU; work that waits does not keep this waiting.
+    w("virtio_write_to", "V", IOVA + NVME_MEMORY - 4096)
+    assert not m.trace("vtd_dmar_fault")
+    w("virtio_write_to", "V", IOVA >> 1)
+    assert {event.fields["addr"] & ~0xfff for event in m.trace("vtd_dmar_fault", bdf)} \
+        == {IOVA >> 1}
+    assert int(w("virtio_busy", "V")) > 50
+    m.throttle("virtio0", 0)
+    w("virtio_wait", "V")
+    account = w.account("virtio_account", "V")
+    assert account["submitted"] == account["completed"] and account["strange"] == 0
+    assert w.fails("nvme_flush", "M") == "EINVAL"
+    w("virtio_stop", "V")
+    assert w.fails("virtio_flush", "V") == "EINVAL"
