@@ -8,7 +8,7 @@ import pytest
 
 from conftest import IGB_MEMORY, IOVA, NVME_MEMORY
 from lab import GuestError, Igb, MachineError, Nvme, Port, pci
-from lab.running import IOMMUFD_TOKEN, Running
+from lab.running import DRIVES, IOMMUFD_TOKEN, Running
 from lab.topology import virtio
 
 # A drive and a network controller, each below a root port.
@@ -112,20 +112,22 @@ class Owner:
                 self("close", name)
         if f"M{device}" not in have:
             iova = self._iovas.setdefault(device, IOVA + (len(self._iovas) << 24))
-            self.worker.dma_memory(f"M{device}", NVME_MEMORY if kind == "nvme" else IGB_MEMORY,
+            self.worker.dma_memory(f"M{device}", NVME_MEMORY if kind in DRIVES else IGB_MEMORY,
                                    iova)
-        start, handle = ("nvme_start", "N") if kind == "nvme" else ("igb_start", "G")
-        self(start, f"{handle}{device}", f"D{device}", f"M{device}", self._iovas[device])
+        handle = "N" if kind in DRIVES else "G"
+        self(f"{kind}_start", f"{handle}{device}", f"D{device}", f"M{device}", self._iovas[device])
 
     def write(self, device, seed=SEED):
         """Put a pattern on a drive."""
-        self("nvme_write", f"N{device}", LBA, BLOCKS, seed)
-        self("nvme_flush", f"N{device}")
+        kind = device.rstrip("0123456789")
+        self(f"{kind}_write", f"N{device}", LBA, BLOCKS, seed)
+        self(f"{kind}_flush", f"N{device}")
 
     def check(self, device, seed=SEED):
         """See that a device works: a drive's pattern is there, frames come and go."""
-        if device.startswith("nvme"):
-            self("nvme_read_check", f"N{device}", LBA, BLOCKS, seed)
+        kind = device.rstrip("0123456789")
+        if kind in DRIVES:
+            self(f"{kind}_read_check", f"N{device}", LBA, BLOCKS, seed)
             return
         wire = self.machine.wires[device]
         self.worker.start("igb_tx", f"G{device}", 100, 50)
