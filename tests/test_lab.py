@@ -567,6 +567,8 @@ def test_invalidations_of_a_device(start, mode):
     w("virtio_start", "V", "D", "M", IOVA)
     w("virtio_write", "V", 0, 800, 5)
     domain = vtd.Tables(m).entry(bdf).domain
+    reached = vtd.Tables(m).reach(bdf)
+    assert reached[0][0] == IOVA and sum(size for _, _, size in reached) == NVME_MEMORY
     for size in (NVME_MEMORY, 4096):
         m.mark("unmap")
         w("ioas_unmap", "I", "A", IOVA, size)
