@@ -793,7 +793,8 @@ void intel_liveupdate_probe_device(struct device_domain_info *info)
 
 /*
  * A device is released that the driver never attached to anything: what it came
- * with is still in the tables. In scalable mode the driver clears that itself.
+ * with is still in the tables, and cached. In scalable mode the driver frees
+ * these tables, but takes it that nothing in them is present any more.
  */
 void intel_liveupdate_release_device(struct device_domain_info *info)
 {
@@ -801,8 +802,14 @@ void intel_liveupdate_release_device(struct device_domain_info *info)
 	struct context_entry *context;
 	u16 did;
 
-	if (!info->liveupdate || sm_supported(iommu))
+	if (!info->liveupdate)
 		return;
+
+	if (sm_supported(iommu)) {
+		intel_pasid_tear_down_entry(iommu, info->dev, IOMMU_NO_PASID,
+					    false);
+		return;
+	}
 
 	context = iommu_context_addr(iommu, info->bus, info->devfn, 0);
 	if (!context || !context_present(context))
