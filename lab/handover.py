@@ -35,7 +35,8 @@ IOMMU = {"domains": (0, "Q"), "domain_count": (8, "I"), "devices": (16, "Q"),
          "device_count": (24, "I"), "device_capacity": (28, "I"), "units": (32, "Q")}
 DOMAIN_SIZE, DEVICE_SIZE, UNIT_SIZE = 16, 16, 32
 DOMAIN = {"top": (0, "Q"), "format": (8, "B"), "levels": (9, "B")}
-DEVICE = {"bdf": (4, "H"), "state": (6, "B"), "domain": (8, "I"), "unit": (12, "I")}
+DEVICE = {"bdf": (4, "H"), "state": (6, "B"), "flags": (7, "B"), "domain": (8, "I"),
+          "unit": (12, "I")}
 UNIT = {"root": (8, "Q"), "type": (16, "I"), "devices": (20, "I"), "irq_table": (24, "Q")}
 IOMMUFD = {"count": (0, "I"), "reserved": (4, "I")}
 MEMFD = {"size": (8, "Q"), "flags": (20, "I"), "folios": (24, "Q"), "chunk": (32, "Q"),

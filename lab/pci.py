@@ -25,6 +25,7 @@ EXTENDED = 0x100
 EXT_CAP_ACS = 0x0d
 EXT_CAP_ATS = 0x0f
 ATS_CONTROL = 0x06
+ATS_ENABLE = 0x8000
 
 # What a bridge needs for DMA from below to go on as it was: capability (None: the header;
 # extended ones count from EXTENDED on), offset in there, size, bits, what it is. Left out are the
@@ -73,6 +74,12 @@ def extended_capability(config, wanted):
             return offset
         offset = head >> 20 & ~3
     return 0
+
+
+def has_ats_enabled(config):
+    """Tell whether a device may cache translations, by its config space."""
+    ats = extended_capability(config, EXT_CAP_ATS)
+    return bool(ats and word(config, ats + ATS_CONTROL) & ATS_ENABLE)
 
 
 def word(config, offset, size=2):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A process whose devices go on working through a live update, and the work that they do.
 
-A drive, NVMe or virtio, has a long queue of commands before it and does a few of them each second;
-a network controller receives numbered frames at a fixed rate. Both go on whatever happens to the
-machine.
+A drive, NVMe, virtio or vhost, has a long queue of commands before it and does a few of them each
+second; a network controller receives numbered frames at a fixed rate. Both go on whatever happens
+to the machine.
 A virtual function works beside the physical one, which is opened first and governs it:
 before.open("igb0", "igb0vf0", "igb0vf1").
 
@@ -33,9 +33,9 @@ from .witness import Witness
 
 IOVA = 0x10_0000_0000
 SPACING = 1 << 24
-MEMORY = {"nvme": 8 << 20, "virtio": 8 << 20, "igb": 4 << 20}
-# Kinds of drives: their drivers have the same commands.
-DRIVES = "nvme", "virtio"
+MEMORY = {"nvme": 8 << 20, "virtio": 8 << 20, "vhost": 8 << 20, "igb": 4 << 20}
+# The commands of each kind of drive. A vhost device is a virtio one for its driver.
+DRIVES = {"nvme": "nvme", "virtio": "virtio", "vhost": "virtio"}
 # Commands in a second, and on kernels for debugging, which take many times as long. Ten times the
 # time between two commands has to be longer than a busy host lets a machine stand still.
 RATE = 20
@@ -85,8 +85,13 @@ class Device:
 
     @property
     def kind(self):
-        """What it is: nvme, virtio or igb."""
+        """What it is: nvme, virtio, vhost or igb."""
         return self.physical.rstrip("0123456789")
+
+    @property
+    def commands(self):
+        """What its driver's commands begin with."""
+        return DRIVES.get(self.kind, self.kind)
 
     @property
     def is_drive(self):
@@ -273,7 +278,7 @@ class Running:
             self("nvme_start", *place, device.queue, *[VECTOR] * self._interrupts)
             if device.virtual is not None:
                 self("nvme_namespace", device.driver, namespace_of(device.name))
-        elif device.kind == "virtio":
+        elif device.commands == "virtio":
             began = len(self.machine.trace())
             self("virtio_start", *place, *[VECTOR] * self._interrupts)
             device.vdev = timeline.virtio_device(self.machine.trace()[began:])
@@ -289,10 +294,10 @@ class Running:
         for device in self.devices.values():
             if device.is_drive:
                 blocks = COMMANDS * BLOCKS_OF_COMMAND
-                self(f"{device.kind}_write", device.driver, 0, blocks, SEED)
+                self(f"{device.commands}_write", device.driver, 0, blocks, SEED)
                 device.before = self.account(device)["submitted"]
                 self.throttle(device, self.rate)
-                self(f"{device.kind}_queue_mixed", device.driver, 0, blocks, SEED)
+                self(f"{device.commands}_queue_mixed", device.driver, 0, blocks, SEED)
             else:
                 self("igb_rx_begin", device.driver, device.first_frame)
                 wire = self.machine.wires[device.physical]
@@ -310,7 +315,7 @@ class Running:
             account = self.account(device)
             if device.is_drive and COMMANDS > account["busy"]:
                 blocks = (COMMANDS - account["busy"]) * BLOCKS_OF_COMMAND
-                self(f"{device.kind}_queue_mixed", device.driver, 0, blocks, SEED)
+                self(f"{device.commands}_queue_mixed", device.driver, 0, blocks, SEED)
 
     def preserve(self, memory=True, iommufd=True, devices=True):
         """Make a session and put everything into it; or only some of it."""
@@ -354,7 +359,7 @@ class Running:
     def adopt(self):
         """Go on with the devices' drivers where the process before stopped."""
         for device in self.devices.values():
-            self(f"{device.kind}_adopt", device.driver, device.file, device.memory)
+            self(f"{device.commands}_adopt", device.driver, device.file, device.memory)
         self.machine.mark("retrieved")
 
     def arm(self):
@@ -389,7 +394,7 @@ class Running:
 
     def account(self, device):
         """Take what a device has done, and return the account that its driver keeps."""
-        command = f"{device.kind}_account" if device.is_drive else "igb_rx_account"
+        command = f"{device.commands}_account" if device.is_drive else "igb_rx_account"
         return self.worker.account(command, device.driver)
 
     def settle(self):
@@ -398,7 +403,7 @@ class Running:
         for device in self.devices.values():
             if device.is_drive:
                 self.throttle(device, 0)
-                self(f"{device.kind}_settle", device.driver)
+                self(f"{device.commands}_settle", device.driver)
                 details = self.account(device)
                 good = details["completed"] - details["errors"] - details["wrong"]
                 accounts[device.name] = Account(details["submitted"] - device.before,
@@ -415,13 +420,14 @@ class Running:
         events = events if events is not None else self.machine.trace()
         return {device.name: self._timeline(device, events) for device in self.devices.values()}
 
-    @staticmethod
-    def _timeline(device, events):
+    def _timeline(self, device, events):
         """Return when a device did DMA."""
         if device.kind == "nvme":
             return timeline.completions(events, device.queue)
         if device.kind == "virtio":
             return timeline.virtio_completions(events, device.vdev)
+        if device.kind == "vhost":
+            return self.machine.vhosts[device.name].timeline()
         return timeline.frames(events, device.iova, device.size)
 
 

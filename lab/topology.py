@@ -57,7 +57,7 @@ def virtio(kind, name, bus, *, ats=True, aligned=True):
     def said(state):
         return "on" if state else "off"
 
-    return (f"virtio-{kind}-pci,id={name},bus={bus},addr=0,disable-legacy=on,iommu_platform=on,"
+    return (f"{kind}-pci,id={name},bus={bus},addr=0,disable-legacy=on,iommu_platform=on,"
             f"ats={said(ats)},x-ats-page-aligned={said(aligned)}")
 
 
@@ -118,7 +118,7 @@ class Virtio:
     def arguments(self, bus, run):
         """Return QEMU's arguments for the device below a bus."""
         throttling = f",throttling.iops-total={self.iops}" if self.iops else ""
-        options = virtio("blk", self.name, bus, ats=self.ats, aligned=self.aligned)
+        options = virtio("virtio-blk", self.name, bus, ats=self.ats, aligned=self.aligned)
         return [*drive(self.name, run, size=self.size, content=self.content,
                        throttling=throttling),
                 "-device", f"{options},drive=drive-{self.name},serial={self.name},"
@@ -177,9 +177,8 @@ class Vhost:
         device = run.vhost(self.name, size=self.size, rate=self.iops)
         run.shared = True
         return ["-chardev", f"socket,id=vhost-{self.name},path={device.path}",
-                "-device", f"vhost-user-blk-pci,id={self.name},bus={bus},addr=0,"
-                f"chardev=vhost-{self.name},num-queues=1,queue-size={QUEUE_SIZE},romfile=,"
-                f"iommu_platform=on,disable-legacy=on,ats={'on' if self.ats else 'off'}"]
+                "-device", f"{virtio('vhost-user-blk', self.name, bus, ats=self.ats)},"
+                f"chardev=vhost-{self.name},num-queues=1,queue-size={QUEUE_SIZE},romfile="]
 
 
 @dataclass(frozen=True)

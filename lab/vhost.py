@@ -33,7 +33,7 @@ from .trace import Event, select as select_events
 
 SIZE = 64 << 20
 SECTOR = 512
-QUEUE_SIZE = 256
+QUEUE_SIZE = 1024
 SEGMENTS = QUEUE_SIZE - 2
 PATIENCE = 10
 

@@ -37,7 +37,7 @@ class Ats:
     def arguments(self, bus, run_of_machine):
         """Return QEMU's arguments."""
         del run_of_machine
-        return ["-device", virtio("net", self.name, bus, aligned=self.aligned) + ",romfile="]
+        return ["-device", virtio("virtio-net", self.name, bus, aligned=self.aligned) + ",romfile="]
 
 
 def state(m, bdf):
