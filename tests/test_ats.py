@@ -1,41 +1,207 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Virtio block devices, the only ones of QEMU's that have PCIe ATS, in running mode."""
+"""Devices with PCIe ATS, which cache translations, in running mode.
+
+QEMU has ATS on virtio devices only. Its own, Virtio, asks the IOMMU each time; Vhost keeps each
+translation until it is told to forget it, and shows what a flush would be missing for.
+"""
 
 import pytest
 
-from conftest import MODES
-from lab import Port, Virtio
-from lab.running import Running, RunningSet
-from update import see_good_update, see_nothing_lost, states, take_over
+from conftest import IOVA, MODES
+from lab import Nvme, Port, Vhost, Virtio, pci, vtd
+from lab.handover import Handover
+from lab.running import SEED, Running, RunningSet
+from lab.vtd import Kind
+from test_versions import between, version
+from update import (Owner, finish_without_devices, see_busy, see_good_update, see_no_faults,
+                    see_nothing_lost, see_translation_on, see_undisturbed, state, states,
+                    take_over)
 
 PLAIN = (Port(Virtio("virtio0", ats=False)),)
+BOTH = ("virtio0", "vhost0")
+TOPOLOGY = (Port(Virtio("virtio0")), Port(Vhost("vhost0")))
+# Where a device sees one thing before the change of its page table, and another after it
+SPARE = IOVA + (200 << 24)
+SPARE_SIZE = 1 << 20
+SPARE_TOKEN = 95
+PAGE = 4096
+ALL = 1 << 64
+CACHED = ("vhost_stop", "vhost_reset", "vhost_refused", "vhost_broken")
 
 
-@pytest.mark.cut(("modules", "scalable"))
-def test_update_without_ats(start, mode):
-    """A virtio block device whose ATS is off goes on through an update, and nothing is lost."""
-    m = start(topology=PLAIN, device_iotlb=True, **MODES[mode])
-    owner = Running(m)
-    owner.open("virtio0")
+def at_work(start, *names, owner=Running, **options):
+    """Start a machine, and devices with ATS at work in it; returns it and their owner."""
+    options.setdefault("topology", TOPOLOGY)
+    m = start(device_iotlb=True, **options)
+    owner = owner(m)
+    owner.open(*names)
     owner.start()
+    see_ats(owner)
+    return m, owner
+
+
+def see_ats(owner, enabled=True):
+    """See that ATS is enabled in an owner's devices, or is not."""
+    for device in owner.devices.values():
+        assert pci.has_ats_enabled(owner.machine.config(device.bdf)) == enabled, device.name
+
+
+def flushes(m, since, until=None):
+    """Return what the IOMMU and devices were told to forget in a span of time."""
+    return vtd.invalidations(m.trace(None, None, since, until))
+
+
+def device_flushes(m, bdf, since, until=None):
+    """Return the flushes of a device's TLB."""
+    return [item for item in flushes(m, since, until)
+            if item.kind in (Kind.DEVICE_TLB, Kind.PASID_DEVICE_TLB) and item.bdf == bdf]
+
+
+def see_flushed(m, bdf, since, until, iova=0, size=ALL):
+    """See that a device forgot a range after the IOMMU had, and that somebody waited for it."""
+    found = flushes(m, since, until)
+    places = [place for place, item in enumerate(found)
+              if item.kind == Kind.DEVICE_TLB and item.bdf == bdf and item.covers(iova, size)]
+    assert places, f"from {since} to {until}: the device kept its translations"
+    before, after = found[:places[0]], found[places[0] + 1:]
+    assert any(item.kind in (Kind.IOTLB, Kind.PASID_IOTLB) for item in before)
+    assert after and after[0].kind == Kind.WAIT
+
+
+def see_well(owner):
+    """See that an update was good in which QEMU, to be stopped, let all work end at once."""
+    see_nothing_lost(owner.settle())
+    see_undisturbed(owner)
+    see_no_faults(owner)
+
+
+def see_cached(m, name="vhost0", since="load"):
+    """See that a device used what it had cached, was never stopped, and was refused nothing."""
+    vhost, moment = m.vhosts[name], m.marks[since]
+    assert vhost.accesses(since=moment, cached=True)
+    for event in CACHED:
+        assert not vhost.events(event, moment), event
+
+
+def see_nothing_stale(m, name="vhost0"):
+    """See that what a device has cached is what the IOMMU would say."""
+    vhost = m.vhosts[name]
+    # After a flush it has none until its next request.
+    assert vhost.translations() or m.sh("sleep 1") == "" and vhost.translations()
+    assert not vhost.stale(vtd.Tables(m).reach(m.bdf(name)))
+
+
+@pytest.mark.cut(("modules", "legacy"), ("modules", "scalable"), ("modules", "first-stage"),
+                 ("debug", "legacy"), ("debug", "scalable"), ("distro", "scalable"))
+def test_update(start, mode):
+    """The goal: devices with ATS never stop, nothing is lost, and each flush comes."""
+    m, owner = at_work(start, *BOTH, **MODES[mode])
+    bdfs = [device.bdf for device in owner.devices.values()]
     owner.preserve()
     assert states(owner) == {"outgoing running"}
+    configs = [m.config(bdf) for bdf in bdfs]
+    entries = [vtd.Tables(m).entry(bdf) for bdf in bdfs]
     m.kexec()
     assert states(owner) == {"incoming running"}
-    take_over(owner)
+    owner.retrieve()
+    assert [m.config(bdf) for bdf in bdfs] == configs, "config space differs"
+    assert [vtd.Tables(m).entry(bdf) for bdf in bdfs] == entries, "translated another way"
+    # Translations go on being right: between the kernels nobody is told to forget any.
+    for bdf in bdfs:
+        assert not device_flushes(m, bdf, "freeze", "retrieved")
+    see_busy(owner)
+    owner.handover()
+    for bdf in bdfs:
+        see_flushed(m, bdf, "built", "handover")
+    see_nothing_stale(m)
+    owner.finish()
     assert states(owner) == {"none"}
+    see_ats(owner)
     see_good_update(owner)
+    see_undisturbed(owner, "freeze", None)
+    see_cached(m)
     # Its work goes on after that.
     owner.work()
     m.sh("sleep 2")
     see_nothing_lost(owner.settle(), least=10)
+    see_nothing_stale(m)
+    assert m.kmemleak() == ""
+
+
+def map_spare(owner, ioas, name, seed):
+    """Give devices more memory, with a pattern in it."""
+    if name not in owner.worker.objects():
+        owner("memfd", name, SPARE_SIZE)
+        owner("mem_fill", name, 0, SPARE_SIZE, seed)
+    # Unmapped as it is mapped
+    owner("ioas_map_file", "I", ioas, name, 0, PAGE, SPARE)
+    owner("ioas_map_file", "I", ioas, name, PAGE, SPARE_SIZE - PAGE, SPARE + PAGE)
+
+
+@pytest.mark.cut(("modules", "legacy"), ("modules", "scalable"))
+def test_other_memory(start, mode):
+    """With another page table a device gets to other memory, and with none to nothing."""
+    m, owner = at_work(start, "vhost0", topology=(Port(Vhost("vhost0")),), **MODES[mode])
+    vhost, bdf = m.vhosts["vhost0"], owner.devices["vhost0"].bdf
+    map_spare(owner, "A", "X", SEED)
+    old = vhost.read(SPARE, SPARE_SIZE)
+    assert len(set(old)) > 1
+    owner.preserve(iommufd=False, devices=False)
+    owner("preserve", "S", SPARE_TOKEN, "X")
+    owner("preserve", "S", 90, "I")
+    owner("preserve", "S", owner.devices["vhost0"].tokens[0], owner.devices["vhost0"].file)
+    m.kexec()
+    owner.retrieve()
+    owner("retrieve", "S", SPARE_TOKEN, "X")
+    # From its cache, all of it
+    since = m.marks["retrieved"]
+    assert vhost.read(SPARE, SPARE_SIZE) == old
+    assert not vhost.accesses(SPARE, SPARE_SIZE, since, cached=False)
+    owner.build()
+    map_spare(owner, "A", "Y", SEED + 1)
+    owner("hwpt_alloc", "I", "Dvhost0", "A", "Hvhost0")
+    m.mark("built")
+    owner("vfio_attach", "Dvhost0", "Hvhost0")
+    m.mark("handover")
+    see_flushed(m, bdf, "built", "handover")
+    new = vhost.read(SPARE, SPARE_SIZE)
+    assert new != old and len(set(new)) > 1
+    assert vhost.write(SPARE, old)
+    owner("mem_check", "Y", 0, SPARE_SIZE, SEED)
+    owner.finish()
+    see_good_update(owner)
+    # Unmapped, page by page and all of the rest
+    for place, size in ((SPARE, PAGE), (SPARE + PAGE, SPARE_SIZE - PAGE)):
+        assert vhost.translations(place, size)
+        m.mark("unmap")
+        owner("ioas_unmap", "I", "A", place, size)
+        m.mark("unmapped")
+        see_flushed(m, bdf, "unmap", "unmapped", place, size)
+        assert not vhost.translations(place, size)
+        assert vhost.read(place, 8) is None
+
+
+@pytest.mark.thorough
+def test_update_without_ats(start):
+    """A virtio block device whose ATS is off goes on through an update, and nothing is lost."""
+    m = start(topology=PLAIN, device_iotlb=True, **MODES["scalable"])
+    owner = Running(m)
+    owner.open("virtio0")
+    owner.start()
+    see_ats(owner, False)
+    owner.preserve()
+    m.kexec()
+    take_over(owner)
+    assert states(owner) == {"none"}
+    see_ats(owner, False)
+    see_good_update(owner)
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("interrupts", (False, True), ids=("polled", "interrupts"))
-def test_set_without_ats(start, interrupts):
+def test_set(start, interrupts):
     """Likewise with all of it in a set of libliveupdate; interrupts may go along."""
-    m = start(topology=PLAIN, device_iotlb=True)
+    m = start(topology=(Port(Virtio("virtio0")),), device_iotlb=True)
     owner = RunningSet(m, interrupts=interrupts)
     owner.open("virtio0")
     owner.start()
@@ -45,4 +211,255 @@ def test_set_without_ats(start, interrupts):
     owner.arm()
     owner.handover()
     owner.finish()
+    see_ats(owner)
     see_good_update(owner)
+
+
+@pytest.mark.thorough
+@pytest.mark.cut(("modules", "scalable"))
+def test_there_and_back(start, mode):
+    """Three updates in a row, each kernel as good at it as the one before."""
+    m, owner = at_work(start, *BOTH, **MODES[mode])
+    for _ in range(3):
+        m.forget("load")
+        owner.preserve()
+        m.kexec()
+        take_over(owner)
+        see_undisturbed(owner)
+        see_no_faults(owner, "freeze")
+        see_nothing_stale(m)
+        owner.refill()
+        # What crosses next is the page table of now.
+        for device in owner.devices.values():
+            owner.mark(device)
+    see_nothing_lost(owner.settle())
+    see_cached(m)
+
+
+@pytest.mark.thorough
+@pytest.mark.cut(("modules", "scalable"))
+@pytest.mark.parametrize(("outgoing", "incoming"), [("7.2", "7.3"), ("7.3", "7.2")])
+def test_versions(start, kernels, mode, outgoing, incoming):
+    """Between two versions of Linux."""
+    if kernels == "debug":
+        pytest.skip("needs Linux 7.2 for debugging, which is not built")
+    m, owner = at_work(start, *BOTH, **between(kernels, outgoing), **MODES[mode])
+    assert version(m) == outgoing
+    owner.preserve()
+    m.kexec()
+    assert version(m) == incoming
+    take_over(owner)
+    see_ats(owner)
+    see_good_update(owner)
+    see_cached(m)
+    see_nothing_stale(m)
+
+
+@pytest.mark.thorough
+@pytest.mark.cut(("modules", "legacy"), ("modules", "scalable"))
+def test_isolation(start, mode):
+    """A device with ATS reaches nothing that is not mapped for it, in either kernel."""
+    m, owner = at_work(start, "vhost0", topology=(Port(Vhost("vhost0")),), **MODES[mode])
+    vhost = m.vhosts["vhost0"]
+    outside = (0, 0x100000, SPARE)
+    assert [vhost.read(place, 8) for place in outside] == [None] * 3
+    owner.preserve()
+    m.kexec(look=lambda: None)
+    assert [vhost.read(place, 8) for place in outside] == [None] * 3
+    take_over(owner)
+    assert [vhost.read(place, 8) for place in outside] == [None] * 3
+    see_nothing_lost(owner.settle())
+    see_translation_on(m)
+
+
+@pytest.mark.thorough
+@pytest.mark.cut(("modules", "legacy"), ("modules", "scalable"))
+def test_detach(start, mode):
+    """After an update a device is detached and attached as any other, and forgets each time."""
+    m, owner = at_work(start, "vhost0", topology=(Port(Vhost("vhost0")),), **MODES[mode])
+    vhost, device = m.vhosts["vhost0"], owner.devices["vhost0"]
+    owner.preserve()
+    m.kexec()
+    take_over(owner)
+    see_nothing_lost(owner.settle())
+    m.mark("detach")
+    owner("vfio_detach", device.file)
+    m.mark("detached")
+    see_flushed(m, device.bdf, "detach", "detached")
+    assert not vhost.translations()
+    owner("vfio_attach", device.file, device.hwpt)
+    see_ats(owner)
+    owner.work()
+    m.sh("sleep 2")
+    see_nothing_lost(owner.settle(), least=10)
+    see_nothing_stale(m)
+
+
+@pytest.mark.thorough
+def test_owner_dies(start):
+    """An owner that dies in the next kernel takes its device's DMA along, and what it cached."""
+    m, owner = at_work(start, "vhost0", topology=(Port(Vhost("vhost0")),))
+    vhost, bdf = m.vhosts["vhost0"], owner.devices["vhost0"].bdf
+    owner.preserve()
+    m.kexec()
+    owner.retrieve()
+    owner.handover()
+    m.mark("death")
+    owner.worker.kill()
+    m.sh("sleep 1")
+    m.mark("dead")
+    assert any(item.covers(0, ALL) for item in device_flushes(m, bdf, "death", "dead"))
+    assert not vhost.translations()
+    assert not vhost.accesses(since=m.marks["dead"])
+
+
+@pytest.mark.thorough
+@pytest.mark.cut(("modules", "legacy"), ("modules", "scalable"))
+def test_removed(start, mode):
+    """Removed before anybody retrieves it, a device is stopped, and forgets before it is let go."""
+    m, owner = at_work(start, "vhost0", topology=(Port(Vhost("vhost0")),), **MODES[mode])
+    bdf = owner.devices["vhost0"].bdf
+    owner.preserve()
+    m.kexec()
+    m.sh(f"echo 1 >/sys/bus/pci/devices/{bdf}/remove")
+    m.mark("removed")
+    first = m.trace("pci_cfg_write", bdf, "freeze")[0]
+    assert first.offset == pci.COMMAND and not first.value & pci.COMMAND_MASTER
+    assert any(item.covers(0, ALL) for item in device_flushes(m, bdf, "freeze", "removed"))
+    assert not m.vhosts["vhost0"].translations()
+    see_no_faults(owner)
+    m.sh("echo 1 >/sys/bus/pci/rescan")
+    assert state(m, bdf) == "none"
+
+
+def ats_writes(m, bdf, since):
+    """Return what was written to a device's ATS control register."""
+    place = pci.extended_capability(m.config(bdf), pci.EXT_CAP_ATS) + pci.ATS_CONTROL
+    return m.config_writes(bdf, place, since)
+
+
+@pytest.mark.cut(("modules", "legacy"))
+def test_not_used(start, mode):
+    """A kernel that uses no ATS takes over no device with it: DMA, ATS and its entry end."""
+    m, owner = at_work(start, *BOTH, **MODES[mode])
+    bdfs = [device.bdf for device in owner.devices.values()]
+    entries = [vtd.Tables(m).entry(bdf) for bdf in bdfs]
+    owner.preserve()
+    m.kexec(append="pci=noats iommu=pt")
+    for bdf, entry in zip(bdfs, entries):
+        m.wait_console(f"{bdf}.* its ATS is enabled, and this kernel does not use it", "freeze",
+                       timeout=1)
+        masters = [event for event in m.config_writes(bdf, pci.COMMAND, "freeze")
+                   if not event.value & pci.COMMAND_MASTER]
+        ats = ats_writes(m, bdf, "freeze")
+        assert ats and not ats[0].value & pci.ATS_ENABLE and masters[0].time < ats[0].time
+        forgotten = [item for item in flushes(m, "freeze") if item.time > ats[0].time]
+        assert forgotten[0].kind == Kind.CONTEXT
+        assert not device_flushes(m, bdf, "freeze")
+        assert vtd.Tables(m).entry(bdf) != entry
+    assert states(owner) == {"none"}
+    see_ats(owner, False)
+    see_translation_on(m)
+    # The session has all that it had but for these.
+    finish_without_devices(owner)
+
+
+@pytest.mark.thorough
+@pytest.mark.cut(("modules", "legacy"), ("modules", "scalable"))
+def test_that_is_not_there(start, mode):
+    """The list says that a device has ATS, and it does not: its DMA ends, others go on."""
+    m = start(topology=(Port(Virtio("virtio0")), Port(Nvme("nvme0"))), device_iotlb=True,
+              **MODES[mode])
+    owner = Running(m)
+    owner.open("virtio0", "nvme0")
+    owner.start()
+    owner.preserve()
+    handover = Handover(m)
+
+    def pretend(h):
+        h.read()
+        nvme = owner.devices["nvme0"].bdf
+        index = next(i for i in range(2) if vtd.trace.bdf_of_id(h.device(i)["bdf"]) == nvme)
+        h.device(index)["flags"] = 1
+        place = h.context(index)
+        h.poke(place, h.words(place)[0] | 4)
+
+    m.kexec(look=lambda: pretend(handover))
+    bdf = owner.devices.pop("nvme0").bdf
+    m.wait_console(f"{bdf}.* its ATS is not as the previous kernel left it", "freeze", timeout=1)
+    assert state(m, bdf) == "none"
+    owner.retrieve()
+    owner.handover()
+    see_flushed(m, owner.devices["virtio0"].bdf, "built", "handover")
+    assert not device_flushes(m, bdf, "freeze")
+    see_well(owner)
+
+
+@pytest.mark.thorough
+def test_absent(start):
+    """A device that is not there any more is not waited for: nothing is flushed but the IOMMU."""
+    m, owner = at_work(start, *BOTH)
+    owner.preserve()
+    handover = Handover(m)
+    gone = owner.devices["vhost0"].bdf
+    moved = gone.replace("00.0", "01.0")
+
+    def move(h):
+        # As if it were in another place now.
+        h.read()
+        index = next(i for i in range(2) if vtd.trace.bdf_of_id(h.device(i)["bdf"]) == gone)
+        place = h.context(index)
+        h.poke(place + 8 * 16, *h.words(place, 2))
+        h.poke(place, 0, 0)
+        was = h.device(index)["bdf"]
+        for record in (h.device(index), *(entry for entry in h.pci_devices()
+                                          if entry["bdf"] == was)):
+            record["bdf"] = was + 8
+
+    m.kexec(look=lambda: move(handover))
+    m.wait_console("was preserved and is not there", "jump", timeout=1)
+    owner.devices.pop("vhost0")
+    owner.retrieve()
+    owner.handover()
+    see_flushed(m, owner.devices["virtio0"].bdf, "built", "handover")
+    assert not device_flushes(m, moved, "freeze")
+    see_well(owner)
+
+
+@pytest.mark.thorough
+def test_shared(start):
+    """Two devices in one page table, one with ATS: a flush goes to that one, and to no other."""
+    m = start(topology=(Port(Vhost("vhost0")), Port(Nvme("nvme0"))), device_iotlb=True)
+    owner = Running(m)
+    owner.open("vhost0", "nvme0", shared=True)
+    owner.start()
+    owner.preserve()
+    m.kexec()
+    take_over(owner)
+    vhost, nvme = (owner.devices[name].bdf for name in ("vhost0", "nvme0"))
+    see_flushed(m, vhost, "built", "handover")
+    map_spare(owner, "A", "X", SEED)
+    assert m.vhosts["vhost0"].read(SPARE, SPARE_SIZE)
+    m.mark("unmap")
+    owner("ioas_unmap", "I", "A", SPARE, SPARE_SIZE)
+    m.mark("unmapped")
+    see_flushed(m, vhost, "unmap", "unmapped", SPARE, SPARE_SIZE)
+    assert not device_flushes(m, nvme, "freeze")
+    see_good_update(owner)
+    see_cached(m)
+
+
+@pytest.mark.thorough
+def test_idle(start):
+    """In idle mode a device with ATS is reset, and given back, as it always was."""
+    m = start(topology=(Port(Virtio("virtio0")),), device_iotlb=True)
+    owner = Owner(m)
+    bdf, = owner.own("virtio0")
+    owner.drive("virtio0")
+    owner.write("virtio0")
+    owner.preserve("virtio0")
+    assert state(m, bdf) == "outgoing idle"
+    m.kexec()
+    owner.take_over("virtio0")
+    owner.check("virtio0")
+    assert pci.has_ats_enabled(m.config(bdf))

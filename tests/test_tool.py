@@ -237,7 +237,8 @@ def test_list(tool, system):
         "incoming": None, "preservable": True, "idle": True, "running": True, "cause": None,
         "reason": None}
     wanted = {
-        "0000:02:00.0": (True, True, False, "pri", "its page requests are handled (PRI)"),
+        "0000:02:00.0": (True, True, False, "pri",
+                         "page requests of it, or of its physical function, are handled"),
         "0000:03:00.0": (False, False, False, "shared-iommu-group", "not alone in its IOMMU group"),
         "0000:05:00.0": (False, False, False, None, "this kernel preserves no PCI devices"),
         "0001:04:00.1": (False, True, True, "other-driver",

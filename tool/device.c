@@ -133,7 +133,7 @@ static const struct {
 	{ "no-iommu", "no IOMMU translates for it" },
 	{ "iommu-driver", "its IOMMU's driver takes no part" },
 	{ "iommu-alias", "its IOMMU knows it under another requester ID" },
-	{ "pri", "its page requests are handled (PRI)" },
+	{ "pri", "page requests of it, or of its physical function, are handled" },
 	{ "pasid", "PASIDs of it are attached to page tables" },
 	{ "direct-mapping", "firmware wants memory to be mapped for it" },
 	{ RESETTING, "is being reset: ask again" },

@@ -413,12 +413,11 @@ static void __init iommu_liveupdate_release_bridge(struct pci_dev *pdev)
 		iommu_liveupdate_release(&pdev->dev);
 }
 
-/* It runs no more, because its group has the page table of another device. */
+/* It was stopped, because the IOMMU could not go on with it, or not with it alone. */
 static void __init iommu_liveupdate_give_up(struct pci_dev *pdev)
 {
 	if (pci_liveupdate_incoming(pdev) != PCI_LIVEUPDATE_RUNNING ||
-	    READ_ONCE(pdev->liveupdate.read_only) ||
-	    !iommu_liveupdate_owns(&pdev->dev))
+	    READ_ONCE(pdev->liveupdate.read_only))
 		return;
 
 	guard(device)(&pdev->dev);

@@ -87,7 +87,7 @@ static const struct {
 	[PCI_LIVEUPDATE_IOMMU_ALIAS] = { "iommu-alias",
 		"its IOMMU translates under another name", -EOPNOTSUPP },
 	[PCI_LIVEUPDATE_PASID] = { "pasid", "PASIDs of it are attached to page tables", -EOPNOTSUPP },
-	[PCI_LIVEUPDATE_PRI] = { "pri", "page requests of it are handled", -EOPNOTSUPP },
+	[PCI_LIVEUPDATE_PRI] = { "pri", "page requests of it are handled, or its physical function has PRI enabled", -EOPNOTSUPP },
 	[PCI_LIVEUPDATE_DIRECT] = { "direct-mapping",
 		"firmware wants a direct mapping for it", -EOPNOTSUPP },
 	[PCI_LIVEUPDATE_RESETTING] = { "resetting",

@@ -53,7 +53,6 @@
 #include <linux/kexec_handover.h>
 #include <linux/kho/abi/pci.h>
 #include <linux/module.h>
-#include <linux/pci-ats.h>
 #include <linux/pci.h>
 #include <linux/pm_runtime.h>
 #include <linux/rcupdate.h>
@@ -208,16 +207,6 @@ void pci_liveupdate_record_data(struct pci_dev *pf, struct pci_dev_ser *entry)
 }
 
 /*
- * Its driver may get it without a reset: what its device TLB has is of this kernel. The
- * incoming kernel leaves its ATS disabled; each virtual function has its own.
- */
-static void pci_liveupdate_forget_translations(struct pci_dev *pf)
-{
-	if (pf->ats_enabled)
-		pci_disable_ats(pf);
-}
-
-/*
  * The kernel goes down. Each function has a Bus Master Enable of its own (PCI Express
  * 6.0, 9.3.4.1.3): that of a physical one can be turned off without its virtual ones.
  * A driver that takes part leaves it on, and does no DMA.
@@ -230,7 +219,6 @@ void pci_liveupdate_do_hold(struct pci_dev *pf)
 	pm_runtime_resume(&pf->dev);
 	if (ops && pf->driver == pf->liveupdate.driver) {
 		ops->hold(pf, pf->liveupdate.data);
-		pci_liveupdate_forget_translations(pf);
 		pci_liveupdate_set_read_only(pf, true);
 		pci_info(pf, "live update: held by its driver\n");
 		return;
@@ -239,7 +227,6 @@ void pci_liveupdate_do_hold(struct pci_dev *pf)
 	locked = pci_cfg_access_trylock(pf);
 	pci_liveupdate_set_read_only(pf, false);
 	pci_clear_master(pf);
-	pci_liveupdate_forget_translations(pf);
 	pci_intx(pf, 0);
 	pci_liveupdate_no_master(pf);
 	if (locked)
@@ -312,6 +299,8 @@ static int pci_liveupdate_adopt(struct pci_driver *drv, struct pci_dev *pf,
 	device_lock_assert(&pf->dev);
 
 	pci_liveupdate_set_read_only(pf, false);
+	/* Without a reset it has translations of the previous kernel's */
+	pci_liveupdate_end_ats(pf);
 	ret = drv->liveupdate->adopt(pf, id, left->data);
 	pci_liveupdate_forget_left(pf);
 	if (ret < 0) {

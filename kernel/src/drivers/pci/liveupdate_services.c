@@ -25,7 +25,7 @@
  * How long outstanding page requests are waited for. The specification sets no bound for
  * them. Each is answered by a CPU that has nothing else to do than to say no.
  */
-#define PCI_LIVEUPDATE_PRI_PATIENCE	USEC_PER_SEC
+#define PCI_LIVEUPDATE_PRI_PATIENCE	(100 * USEC_PER_MSEC)
 
 /* The value of a control register, or 0 without the capability */
 static u16 pci_liveupdate_control(struct pci_dev *pdev, int cap, int reg, int *pos)
@@ -36,14 +36,13 @@ static u16 pci_liveupdate_control(struct pci_dev *pdev, int cap, int reg, int *p
 	if (*pos)
 		pci_read_config_word(pdev, *pos + reg, &control);
 
-	return control;
+	/* One that does not answer has nothing enabled */
+	return control == (u16)PCI_ERROR_RESPONSE ? 0 : control;
 }
 
 /**
  * pci_liveupdate_adopt_services() - Take over what a device has enabled
  * @pdev: Device that came with everything as the previous kernel had set it.
- * @ats:  Its ATS is to be enabled; else no IOMMU lets it use it, and it counts as
- *        disabled.
  *
  * From now on &pci_dev.ats_enabled, &pci_dev.ats_stu and &pci_dev.pasid_enabled are what
  * its configuration space says, even if this kernel would not use them (``pci=noats``).
@@ -51,14 +50,14 @@ static u16 pci_liveupdate_control(struct pci_dev *pdev, int cap, int reg, int *p
  *
  * Context: Process context; before the IOMMU's driver uses any of these.
  */
-void pci_liveupdate_adopt_services(struct pci_dev *pdev, bool ats)
+void pci_liveupdate_adopt_services(struct pci_dev *pdev)
 {
 	u16 control;
 	int pos;
 
 	control = pci_liveupdate_control(pdev, PCI_EXT_CAP_ID_ATS, PCI_ATS_CTRL,
 					 &pos);
-	pdev->ats_enabled = ats && control & PCI_ATS_CTRL_ENABLE;
+	pdev->ats_enabled = !!(control & PCI_ATS_CTRL_ENABLE);
 	if (pos && !pdev->is_virtfn)
 		pdev->ats_stu = PCI_ATS_MIN_STU + PCI_ATS_CTRL_STU(control);
 
@@ -83,6 +82,19 @@ static void pci_liveupdate_turn_off(struct pci_dev *pdev, int cap, int reg,
 }
 
 /**
+ * pci_liveupdate_end_ats() - Have a device forget all translations
+ * @pdev: Device that does no DMA any more, and whose configuration space can be written.
+ *
+ * Context: Process context.
+ */
+void pci_liveupdate_end_ats(struct pci_dev *pdev)
+{
+	pci_liveupdate_turn_off(pdev, PCI_EXT_CAP_ID_ATS, PCI_ATS_CTRL,
+				PCI_ATS_CTRL_ENABLE);
+	pdev->ats_enabled = 0;
+}
+
+/**
  * pci_liveupdate_end_services() - Turn off what a device came with
  * @pdev: Device that does no DMA any more, and whose configuration space can be written.
  *
@@ -93,29 +105,30 @@ static void pci_liveupdate_turn_off(struct pci_dev *pdev, int cap, int reg,
  */
 void pci_liveupdate_end_services(struct pci_dev *pdev)
 {
-	if (!pdev->is_virtfn)
-		pci_liveupdate_turn_off(pdev, PCI_EXT_CAP_ID_PRI, PCI_PRI_CTRL,
-					PCI_PRI_CTRL_ENABLE);
-	pci_liveupdate_turn_off(pdev, PCI_EXT_CAP_ID_ATS, PCI_ATS_CTRL,
-				PCI_ATS_CTRL_ENABLE);
-	if (!pdev->is_virtfn)
-		pci_liveupdate_turn_off(pdev, PCI_EXT_CAP_ID_PASID,
-					PCI_PASID_CTRL, PCI_PASID_CTRL_ENABLE);
+	if (pdev->is_virtfn) {
+		pci_liveupdate_end_ats(pdev);
+		return;
+	}
 
+	pci_liveupdate_turn_off(pdev, PCI_EXT_CAP_ID_PRI, PCI_PRI_CTRL,
+				PCI_PRI_CTRL_ENABLE);
+	pci_liveupdate_end_ats(pdev);
+	pci_liveupdate_turn_off(pdev, PCI_EXT_CAP_ID_PASID, PCI_PASID_CTRL,
+				PCI_PASID_CTRL_ENABLE);
 	pdev->pri_enabled = 0;
-	pdev->ats_enabled = 0;
 	pdev->pasid_enabled = 0;
 }
 
 /**
  * pci_liveupdate_quiesce_pri() - End a device's page requests
- * @pdev: Device whose PRI is enabled: a physical function, or no virtual one.
+ * @pdev: Device, with PRI or without.
  *
  * PRI is disabled, and has stopped when all requests have been answered that were
  * outstanding (PCI Express 4.0, 10.5.2). On an error it is disabled, too, and cannot be
- * enabled again before it has stopped, which pci_enable_pri() sees to.
+ * enabled again before it has stopped, which pci_enable_pri() sees to. That of a virtual
+ * function is its physical one's, and nothing is done.
  *
- * Context: Process context, may sleep for a second.
+ * Context: Process context, may sleep for a tenth of a second.
  * Return: 0, or -EBUSY when there are requests outstanding still.
  */
 int pci_liveupdate_quiesce_pri(struct pci_dev *pdev)
@@ -124,7 +137,11 @@ int pci_liveupdate_quiesce_pri(struct pci_dev *pdev)
 	u16 status;
 	int ret;
 
-	pci_disable_pri(pdev);
+	if (!pdev->pri_cap || pdev->is_virtfn)
+		return 0;
+
+	if (pdev->pri_enabled)
+		pci_disable_pri(pdev);
 	ret = poll_timeout_us(pci_read_config_word(pdev, status_reg, &status),
 			      status & PCI_PRI_STATUS_STOPPED, USEC_PER_MSEC,
 			      PCI_LIVEUPDATE_PRI_PATIENCE, false);

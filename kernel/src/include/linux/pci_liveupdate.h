@@ -196,7 +196,8 @@ void pci_liveupdate_abandon(struct pci_dev *pdev);
 void pci_liveupdate_msix_off(struct pci_dev *pdev);
 struct pci_dev *pci_liveupdate_get_bar_owner(phys_addr_t start, size_t size);
 void pci_liveupdate_set_read_only(struct pci_dev *pdev, bool read_only);
-void pci_liveupdate_adopt_services(struct pci_dev *pdev, bool ats);
+void pci_liveupdate_adopt_services(struct pci_dev *pdev);
+void pci_liveupdate_end_ats(struct pci_dev *pdev);
 void pci_liveupdate_end_services(struct pci_dev *pdev);
 int pci_liveupdate_quiesce_pri(struct pci_dev *pdev);
 void pci_liveupdate_pack_state(struct pci_saved_state *state,

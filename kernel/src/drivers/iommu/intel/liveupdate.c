@@ -465,6 +465,8 @@ bool intel_liveupdate_shutdown(struct intel_iommu *iommu)
 	__iommu_flush_cache(iommu, root, VTD_PAGE_SIZE);
 	iommu->root_entry = root;
 	iommu_set_root_entry(iommu);
+	/* None is written into this kernel's queue after this: no entry allows any */
+	intel_liveupdate_drain_requests(iommu);
 	if (unit->irq_table && ecap_ir_support(iommu->ecap))
 		handover_block_irqs(iommu, unit->irq_table);
 	pr_info("%s: stays on for %u devices\n", iommu->name, unit->devices);
@@ -1093,13 +1095,16 @@ void intel_liveupdate_copy_did(struct intel_iommu *iommu,
 
 /* --- handover to another page table ------------------------------------------ */
 
-/* Write two quadwords that the hardware may be reading, as one. */
+/*
+ * Write two quadwords that the hardware may be reading, as one. Whether the entry is
+ * present stays as it is: see intel_liveupdate_block_entry().
+ */
 static void write_entry(u64 *entry, u64 lo, u64 hi)
 {
 	u128 *p = (u128 *)entry;
-	u128 old = *p, new = (u128)hi << 64 | lo;
+	u128 old = *p, new = (u128)hi << 64 | (lo & ~1ULL);
 
-	while (!try_cmpxchg128(p, &old, new))
+	while (!try_cmpxchg128(p, &old, new | (old & 1)))
 		;
 }
 
@@ -1123,8 +1128,11 @@ static void replace_legacy(struct device_domain_info *info,
 	__iommu_flush_cache(iommu, context, sizeof(*context));
 	spin_unlock(&iommu->lock);
 
-	intel_context_flush_no_pasid(info, context, old_did,
-				     PCI_DEVID(info->bus, info->devfn));
+	iommu->flush.flush_context(iommu, old_did,
+				   PCI_DEVID(info->bus, info->devfn),
+				   DMA_CCMD_MASK_NOBIT, DMA_CCMD_DEVICE_INVL);
+	iommu->flush.flush_iotlb(iommu, old_did, 0, 0, DMA_TLB_DSI_FLUSH);
+	intel_liveupdate_flush_device(info);
 }
 
 static void config_second_stage(struct pasid_entry *new,
@@ -1190,7 +1198,7 @@ static void replace_scalable(struct device_domain_info *info,
 	/* The hardware may have seen the new ID with the old page table, too */
 	flush_pasid(iommu, old_did);
 	flush_pasid(iommu, did);
-	__context_flush_dev_iotlb(info);
+	intel_liveupdate_flush_device(info);
 }
 
 static int is_other_id(struct pci_dev *pdev, u16 alias, void *data)

@@ -35,12 +35,17 @@ void intel_liveupdate_copy_did(struct intel_iommu *iommu,
 
 bool intel_liveupdate_keeps_ats(const struct device_domain_info *info);
 bool intel_liveupdate_enable_pri(struct device_domain_info *info);
-void intel_liveupdate_timed_out(struct device *dev);
+bool intel_liveupdate_has_ended(const struct device_domain_info *info);
+void intel_liveupdate_end_absent(struct device_domain_info *info);
+bool intel_liveupdate_timed_out(struct intel_iommu *iommu, u16 sid, int index,
+				int wait_index);
 unsigned int intel_liveupdate_skip_ended(struct intel_iommu *iommu,
 					 struct qi_desc *desc,
 					 unsigned int count);
 
 /* Between liveupdate.c and liveupdate_ats.c */
+void intel_liveupdate_drain_requests(struct intel_iommu *iommu);
+void intel_liveupdate_flush_device(struct device_domain_info *info);
 void intel_liveupdate_block_entry(struct intel_iommu *iommu, u8 bus, u8 devfn);
 enum pci_liveupdate_why
 intel_liveupdate_check_services(const struct device_domain_info *info);
@@ -130,8 +135,20 @@ static inline bool intel_liveupdate_enable_pri(struct device_domain_info *info)
 	return false;
 }
 
-static inline void intel_liveupdate_timed_out(struct device *dev)
+static inline bool
+intel_liveupdate_has_ended(const struct device_domain_info *info)
 {
+	return false;
+}
+
+static inline void intel_liveupdate_end_absent(struct device_domain_info *info)
+{
+}
+
+static inline bool intel_liveupdate_timed_out(struct intel_iommu *iommu, u16 sid,
+					      int index, int wait_index)
+{
+	return false;
 }
 
 static inline unsigned int

@@ -15,7 +15,8 @@
  * page table when it is 0.
  *
  * PRI is disabled when the device is preserved, and enabled again if it is preserved no
- * more. The incoming kernel enables it when a page table needs it.
+ * more. The incoming kernel enables it when a page table needs it, but for virtual
+ * functions, which have it when their physical one has.
  *
  * Outgoing kernel::
  *
@@ -30,15 +31,19 @@
  *     intel_liveupdate_adopt_services()    is it as the list says? Then it is ours
  *   intel_iommu_enable_iopf()
  *     intel_liveupdate_enable_pri()        PRI on again
+ *   intel_liveupdate_attach()
+ *     intel_liveupdate_flush_device()      a change from one page table to another
  *   qi_submit_sync()
- *     intel_liveupdate_timed_out()         counts, and ends a device
+ *     intel_liveupdate_timed_out()         a device ends
  *     intel_liveupdate_skip_ended()        the unit refuses its DMA
  *
- * Where a device does not answer: the hardware gives a flush of a device TLB up after a time (Invalidation Time-out
- * Error; PCI Express 4.0, 10.3.1, has 60 to 90 seconds), and Linux tries again, forever.
- * A device that came through a live update is given %FLUSH_ATTEMPTS. Then its entry is
- * made not present, before the flush returns and any memory is freed: the unit refuses
- * whatever the device does, by translated requests, too. Other devices' flushes go on.
+ * Where a device does not answer: the hardware gives a flush of a device TLB up after a
+ * time (Invalidation Time-out Error; PCI Express 4.0, 10.3.1, has 60 to 90 seconds). Linux
+ * tries again, forever, or takes it for done if the device is not present. A device that
+ * came through a live update ends instead, and so does any that is not present: its entry
+ * is made not present, before the flush returns and any memory is freed, and stays so
+ * until it is removed. The unit refuses whatever it does, translated requests, too. What
+ * others had submitted, which the time-out has aborted, is submitted again without it.
  *
  * Restrictions:
  *
@@ -55,12 +60,14 @@
 #include "iommu.h"
 #include "liveupdate.h"
 
-#define FLUSH_ATTEMPTS		2
-
 /* Of an invalidation descriptor for a device TLB: the type, and its requester ID */
 #define DESC_TYPE		GENMASK_ULL(3, 0)
 #define DESC_DEV_IOTLB_SID	GENMASK_ULL(47, 32)
 #define DESC_DEV_EIOTLB_SID	GENMASK_ULL(31, 16)
+
+/* device_domain_info.liveupdate_end: it does not answer; and the unit refuses its DMA */
+#define END_SILENT		1
+#define END_BLOCKED		2
 
 /* --- outgoing --------------------------------------------------------------- */
 
@@ -78,26 +85,34 @@ intel_liveupdate_check_services(const struct device_domain_info *info)
 	return PCI_LIVEUPDATE_YES;
 }
 
-/* The group is locked. Returns 0, or -EBUSY with @why, and then nothing has changed. */
-int intel_liveupdate_keep_services(struct device_domain_info *info, u8 *flags,
-				   const char **why)
+/* Wait until page requests that have left devices are in the queue, or were answered. */
+void intel_liveupdate_drain_requests(struct intel_iommu *iommu)
 {
-	/* Those requests that have left the device are answered before this is done */
 	struct qi_desc fence = {
 		.qw0 = QI_IWD_STATUS_DATA(QI_DONE) | QI_IWD_FENCE | QI_IWD_TYPE,
 	};
-	struct pci_dev *pdev = to_pci_dev(info->dev);
 
-	if (info->pri_enabled && !pdev->is_virtfn) {
+	if (ecap_prs(iommu->ecap) && ecap_pds(iommu->ecap))
+		qi_submit_sync(iommu, &fence, 1, QI_OPT_WAIT_DRAIN);
+}
+
+/*
+ * The group is locked. Returns 0, or -EBUSY with @why: the device's PRI is disabled then,
+ * and is so until it has stopped and somebody needs it.
+ */
+int intel_liveupdate_keep_services(struct device_domain_info *info, u8 *flags,
+				   const char **why)
+{
+	if (info->pri_enabled && !to_pci_dev(info->dev)->is_virtfn) {
 		info->pri_enabled = 0;
 		info->liveupdate_pri = 1;
-		if (pci_liveupdate_quiesce_pri(pdev)) {
-			intel_liveupdate_return_services(info);
-			*why = "its page requests do not come to an end";
-			return -EBUSY;
-		}
-		qi_submit_sync(info->iommu, &fence, 1, QI_OPT_WAIT_DRAIN);
 	}
+
+	if (pci_liveupdate_quiesce_pri(to_pci_dev(info->dev))) {
+		*why = "its page requests do not come to an end";
+		return -EBUSY;
+	}
+	intel_liveupdate_drain_requests(info->iommu);
 
 	if (info->ats_enabled)
 		*flags |= IOMMU_SER_DEV_ATS;
@@ -107,14 +122,12 @@ int intel_liveupdate_keep_services(struct device_domain_info *info, u8 *flags,
 	return 0;
 }
 
-/* The device is preserved no more. If its PRI has not stopped it stays disabled. */
+/* The device is preserved no more, and its PRI has stopped. */
 void intel_liveupdate_return_services(struct device_domain_info *info)
 {
-	if (!info->liveupdate_pri)
-		return;
-
-	info->liveupdate_pri = 0;
-	iommu_enable_pci_pri(info);
+	if (info->liveupdate_pri)
+		iommu_enable_pci_pri(info);
+	info->liveupdate_pri = !info->pri_enabled && info->liveupdate_pri;
 }
 
 /* --- incoming --------------------------------------------------------------- */
@@ -124,20 +137,20 @@ static const char *services_differ(const struct device_domain_info *info,
 {
 	struct pci_dev *pdev = to_pci_dev(info->dev);
 	struct pci_dev *pf = pci_physfn(pdev);
+	bool ats = entry->flags & IOMMU_SER_DEV_ATS;
 
-	if (entry->flags & IOMMU_SER_DEV_ATS) {
-		if (!pdev->ats_enabled || pf->ats_stu != VTD_PAGE_SHIFT)
-			return "its ATS is not as the previous kernel left it";
-		if (!info->ats_supported)
-			return "its ATS is enabled, and this kernel does not use it";
-	}
+	if (pdev->ats_enabled != ats || (ats && pf->ats_stu != VTD_PAGE_SHIFT))
+		return "its ATS is not as the previous kernel left it";
+	if (ats && !info->ats_supported)
+		return "its ATS is enabled, and this kernel does not use it";
 
-	if (entry->flags & IOMMU_SER_DEV_PASID) {
-		if (!pf->pasid_enabled)
-			return "its PASID is not as the previous kernel left it";
-		if (!info->pasid_supported)
-			return "its PASID is enabled, and this kernel does not use it";
-	}
+	if (!(entry->flags & IOMMU_SER_DEV_PASID))
+		return NULL;
+
+	if (!pf->pasid_enabled)
+		return "its PASID is not as the previous kernel left it";
+	if (!info->pasid_supported)
+		return "its PASID is enabled, and this kernel does not use it";
 
 	return NULL;
 }
@@ -149,17 +162,19 @@ static const char *services_differ(const struct device_domain_info *info,
 bool intel_liveupdate_adopt_services(struct device_domain_info *info,
 				     const struct iommu_dev_ser *entry)
 {
-	bool ats = entry->flags & IOMMU_SER_DEV_ATS;
+	struct pci_dev *pdev = to_pci_dev(info->dev);
 	const char *why;
 
-	pci_liveupdate_adopt_services(to_pci_dev(info->dev), ats);
+	pci_liveupdate_adopt_services(pdev);
 	why = services_differ(info, entry);
 	if (why) {
 		dev_err(info->dev, "live update: %s: its DMA ends\n", why);
+		pdev->ats_enabled = 0;
+		pdev->pasid_enabled = 0;
 		return false;
 	}
 
-	info->ats_enabled = ats;
+	info->ats_enabled = !!(entry->flags & IOMMU_SER_DEV_ATS);
 	info->pasid_enabled = !!(entry->flags & IOMMU_SER_DEV_PASID);
 
 	return true;
@@ -178,7 +193,10 @@ void intel_liveupdate_forget_services(struct device_domain_info *info)
  */
 void intel_liveupdate_setup_held(struct device_domain_info *info)
 {
-	pci_liveupdate_adopt_services(to_pci_dev(info->dev), false);
+	struct pci_dev *pdev = to_pci_dev(info->dev);
+
+	pci_liveupdate_adopt_services(pdev);
+	pdev->ats_enabled = 0;
 	info->ats_supported = 0;
 	info->pasid_supported = 0;
 	info->pri_supported = 0;
@@ -201,69 +219,151 @@ bool intel_liveupdate_enable_pri(struct device_domain_info *info)
 	struct intel_iommu *iommu = info->iommu;
 	struct context_entry *context;
 
-	if (!info->liveupdate || !info->pri_supported || !info->ats_enabled)
+	if ((!info->liveupdate && !info->liveupdate_pri) ||
+	    !info->pri_supported || !info->ats_enabled)
 		return false;
 
-	spin_lock(&iommu->lock);
 	context = iommu_context_addr(iommu, info->bus, info->devfn, 0);
-	if (context) {
-		context_set_sm_pre(context);
-		__iommu_flush_cache(iommu, context, sizeof(*context));
-	}
-	spin_unlock(&iommu->lock);
+	if (!context)
+		return false;
+
+	/* Page Request Enable; others may clear another bit, see block_entry() */
+	set_bit(4, (unsigned long *)&context->lo);
+	__iommu_flush_cache(iommu, context, sizeof(*context));
 	iommu->flush.flush_context(iommu, 0, PCI_DEVID(info->bus, info->devfn),
 				   DMA_CCMD_MASK_NOBIT, DMA_CCMD_DEVICE_INVL);
-	iommu_enable_pci_pri(info);
+	intel_liveupdate_return_services(info);
+	if (!info->pri_enabled)
+		iommu_enable_pci_pri(info);
 
 	return info->pri_enabled;
 }
 
 /* --- a device that does not answer ------------------------------------------- */
 
-static bool has_ended(const struct device_domain_info *info)
+/*
+ * The unit refuses whatever the device does, before this returns, and goes on doing so:
+ * nothing makes its entry present again. Any context in which qi_submit_sync() may be
+ * called; several CPUs may do it at once.
+ */
+static void block_device(struct device_domain_info *info)
 {
-	return info->liveupdate && info->flush_timeouts >= FLUSH_ATTEMPTS;
+	if (READ_ONCE(info->liveupdate_end) == END_BLOCKED)
+		return;
+
+	intel_liveupdate_block_entry(info->iommu, info->bus, info->devfn);
+	WRITE_ONCE(info->liveupdate_end, END_BLOCKED);
 }
 
-/* The hardware has given up a flush of this device's TLB. Any context. */
-void intel_liveupdate_timed_out(struct device *dev)
+static void end_device(struct device_domain_info *info)
 {
-	struct device_domain_info *info = dev_iommu_priv_get(dev);
-
-	if (!info->liveupdate || has_ended(info))
+	if (READ_ONCE(info->liveupdate_end))
 		return;
 
-	info->flush_timeouts++;
-	if (!has_ended(info))
-		return;
-
+	WRITE_ONCE(info->liveupdate_end, END_SILENT);
 	WRITE_ONCE(info->iommu->liveupdate_ended, true);
-	dev_err(dev, "live update: does not answer when its translations are to be flushed: its DMA ends\n");
+	dev_err(info->dev, "live update: does not answer when its translations are to be flushed: its DMA ends, until it is removed and found again\n");
 }
 
-/* Whose device TLB does a descriptor flush, if that does not answer? */
+/* Does the device stay without an entry, whatever it is attached to? */
+bool intel_liveupdate_has_ended(const struct device_domain_info *info)
+{
+	return READ_ONCE(info->liveupdate_end);
+}
+
+/* Its device TLB should be flushed, and it is not there to be asked: it may come back. */
+void intel_liveupdate_end_absent(struct device_domain_info *info)
+{
+	if (!info->liveupdate)
+		return;
+
+	end_device(info);
+	block_device(info);
+}
+
+/*
+ * What the device reaches has changed while it goes on. When this returns it uses nothing
+ * of what it had before.
+ */
+void intel_liveupdate_flush_device(struct device_domain_info *info)
+{
+	if (!info->ats_enabled)
+		return;
+
+	if (!pci_device_is_present(to_pci_dev(info->dev))) {
+		end_device(info);
+		block_device(info);
+		return;
+	}
+
+	qi_flush_dev_iotlb(info->iommu, PCI_DEVID(info->bus, info->devfn),
+			   info->pfsid, info->ats_qdep, 0, MAX_AGAW_PFN_WIDTH);
+	quirk_extra_dev_tlb_flush(info, 0, MAX_AGAW_PFN_WIDTH, IOMMU_NO_PASID,
+				  info->ats_qdep);
+}
+
+/* The requester ID whose device TLB a descriptor flushes, or -1 */
+static int flushed_device(const struct qi_desc *desc)
+{
+	switch (FIELD_GET(DESC_TYPE, desc->qw0)) {
+	case QI_DIOTLB_TYPE:
+		return FIELD_GET(DESC_DEV_IOTLB_SID, desc->qw0);
+	case QI_DEIOTLB_TYPE:
+		return FIELD_GET(DESC_DEV_EIOTLB_SID, desc->qw0);
+	default:
+		return -1;
+	}
+}
+
+static bool is_submitted(const struct intel_iommu *iommu, int index,
+			 int wait_index, u16 sid)
+{
+	const struct q_inval *qi = iommu->qi;
+
+	for (; index != wait_index; index = (index + 1) % QI_LENGTH) {
+		if (flushed_device(qi->desc + (index << qi_shift(iommu))) == sid)
+			return true;
+	}
+
+	return false;
+}
+
+/*
+ * The hardware has given up a flush of the device TLB of @sid, and with it all that
+ * waited. Whoever sees it first comes here, with what he submitted from @index on; the
+ * queue is locked. True: what was his is submitted again, without devices that have ended.
+ */
+bool intel_liveupdate_timed_out(struct intel_iommu *iommu, u16 sid, int index,
+				int wait_index)
+{
+	struct device *dev = device_rbtree_find(iommu, sid);
+	struct device_domain_info *info = dev ? dev_iommu_priv_get(dev) : NULL;
+
+	/* Of a device that was released: it is its own submission that ends */
+	if (!info)
+		return !is_submitted(iommu, index, wait_index, sid);
+
+	if (info->liveupdate || !dev_is_pci(dev) ||
+	    !pci_device_is_present(to_pci_dev(dev)))
+		end_device(info);
+
+	return true;
+}
+
 static struct device_domain_info *ended_device(struct intel_iommu *iommu,
 					       const struct qi_desc *desc)
 {
 	struct device_domain_info *info;
+	int sid = flushed_device(desc);
 	struct device *dev;
-	u16 sid;
 
-	switch (FIELD_GET(DESC_TYPE, desc->qw0)) {
-	case QI_DIOTLB_TYPE:
-		sid = FIELD_GET(DESC_DEV_IOTLB_SID, desc->qw0);
-		break;
-	case QI_DEIOTLB_TYPE:
-		sid = FIELD_GET(DESC_DEV_EIOTLB_SID, desc->qw0);
-		break;
-	default:
+	if (sid < 0)
 		return NULL;
-	}
 
 	dev = device_rbtree_find(iommu, sid);
 	info = dev ? dev_iommu_priv_get(dev) : NULL;
 
-	return info && has_ended(info) ? info : NULL;
+	return info && intel_liveupdate_has_ended(info) ? info : NULL;
 }
 
 /*
@@ -284,8 +384,7 @@ unsigned int intel_liveupdate_skip_ended(struct intel_iommu *iommu,
 		struct device_domain_info *info = ended_device(iommu, &desc[i]);
 
 		if (info)
-			intel_liveupdate_block_entry(iommu, info->bus,
-						     info->devfn);
+			block_device(info);
 		else
 			desc[left++] = desc[i];
 	}
