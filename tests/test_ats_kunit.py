@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Device TLBs, and what becomes of ATS, PASID and PRI: KUnit tests with a VT-d unit and PCI
+devices in software, which can do what QEMU's do not: not answer a flush, and page requests.
+
+They are built into the kernel that they test, and run when it starts.
+"""
+
+import re
+
+import pytest
+
+from lab import SMALL, Machine
+
+SUITES = {
+    "liveupdate-device-tlb": {
+        "handover": 3, "handover_extra": 3, "handover_absent": 3, "handover_ats_off": 3,
+        "unmap": 3, "unmap_extra": 3, "unmap_after_handover": 3, "detach": 3, "release": 3,
+        "drop": 3},
+    "liveupdate-device-tlb-timeout": {
+        "never": 3, "never_early": 3, "gone": 3, "never_handover": 3, "once": 3,
+        "other_device": 3, "unit_without_sid": 3, "others": 3},
+    "liveupdate-pci-services": {
+        "adopt": 9, "adopt_virtual": 1, "adopt_differs": 9, "end_all": 1, "end_without": 1,
+        "end_virtual": 1, "quiesce": 3},
+    "liveupdate-vtd-services": {"keep": 3, "keep_busy": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def said():
+    """Return what the kernel said: it has a CPU for a test, the unit, and a bystander each."""
+    with Machine("test_ats_kunit", kernel="kunit", topology=SMALL, smp=3) as m:
+        return m.console_text()
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_suite(said, suite):
+    """All its cases have run, with all their parameters, and none failed or was skipped."""
+    found = re.search(rf"# Subtest: {suite}$(.*?)\bok \d+ {suite}$", said, re.M | re.S)
+    assert found, f"{suite} did not run to its end"
+    assert not re.findall(r".*\bnot ok .*", found[0])
+    ran = {name: 1 for name in re.findall(r"\] {5}ok \d+ (\w+)$", found[1], re.M)}
+    ran |= {name: int(number) for name, number in
+            re.findall(r" {4}# (\w+): pass:(\d+) fail:0 skip:0 total:\2$", found[1], re.M)}
+    assert ran == SUITES[suite]
