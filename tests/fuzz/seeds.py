@@ -15,7 +15,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent)]
 
-from lab import Machine, Nvme, Igb, Port  # noqa: E402  (found through the path above)
+from lab import Machine, Nvme, Igb, Port, Virtio  # noqa: E402  (found through the path above)
 from lab.handover import ADDRESS, Handover  # noqa: E402
 from lab.running import IOMMUFD_TOKEN, Running  # noqa: E402
 
@@ -186,9 +186,25 @@ def write(parser, name, data):
     (folder / f"{name}.seed").write_bytes(data)
 
 
+def ats():
+    """Take a device with ATS and one without through an update; returns what the IOMMU has."""
+    topology = (Port(Nvme("nvme0")), Port(Virtio("virtio0")))
+    with Machine("seeds-ats", topology=topology, scalable=True, device_iotlb=True) as machine:
+        owner = Running(machine)
+        owner.open("nvme0", "virtio0")
+        owner.preserve(memory=False)
+        handover = Handover(machine)
+        made = []
+        machine.kexec(look=lambda: made.append(iommu(handover.read())))
+        return made[0].data()
+
+
 def main():
-    """Take two devices through an update in each mode."""
+    """Take devices through an update in each mode, and with ATS."""
     write("hugetlb", "pages", hugetlb())
+    with_ats = ats()
+    for parser in ("iommu", "vtd"):
+        write(parser, "ats", with_ats)
     for mode, options in MODES.items():
         topology = (Port(Nvme("nvme0")), Port(Igb("igb0")))
         with Machine(f"seeds-{mode}", topology=topology, **options) as machine:
