@@ -465,8 +465,12 @@ bool intel_liveupdate_shutdown(struct intel_iommu *iommu)
 	__iommu_flush_cache(iommu, root, VTD_PAGE_SIZE);
 	iommu->root_entry = root;
 	iommu_set_root_entry(iommu);
-	/* None is written into this kernel's queue after this: no entry allows any */
-	intel_liveupdate_drain_requests(iommu);
+	/*
+	 * No page request is written into this kernel's queue after this: no entry allows
+	 * any. A CPU that was stopped while it flushed may have the lock for good.
+	 */
+	if (iommu->qi && !raw_spin_is_locked(&iommu->qi->q_lock))
+		intel_liveupdate_drain_requests(iommu);
 	if (unit->irq_table && ecap_ir_support(iommu->ecap))
 		handover_block_irqs(iommu, unit->irq_table);
 	pr_info("%s: stays on for %u devices\n", iommu->name, unit->devices);
