@@ -17,12 +17,16 @@ SUITES = {
         "unmap": 3, "unmap_extra": 3, "unmap_after_handover": 3, "detach": 3, "release": 3,
         "drop": 3},
     "liveupdate-device-tlb-timeout": {
-        "never": 3, "never_early": 3, "gone": 3, "never_handover": 3, "once": 3,
-        "other_device": 3, "unit_without_sid": 3, "others": 3},
+        "never": 3, "never_early": 3, "gone": 3, "gone_early": 3, "never_handover": 3,
+        "never_again": 3, "never_meanwhile": 1, "other_device": 3, "unit_without_sid": 3,
+        "others": 3, "others_gone": 3, "released": 3, "released_whose": 3,
+        "other_sees": 3, "other_sees_gone": 3, "other_sees_released": 3},
     "liveupdate-pci-services": {
-        "adopt": 9, "adopt_virtual": 1, "adopt_differs": 9, "end_all": 1, "end_without": 1,
-        "end_virtual": 1, "quiesce": 3},
-    "liveupdate-vtd-services": {"keep": 3, "keep_busy": 1},
+        "adopt": 10, "adopt_absent": 1, "adopt_virtual": 1, "adopt_differs": 14,
+        "adopt_held": 1, "end_all": 1, "end_ats": 1, "end_without": 1, "end_virtual": 1,
+        "quiesce": 3, "quiesce_virtual": 1, "quiesce_without": 1},
+    "liveupdate-vtd-services": {
+        "keep": 3, "keep_busy": 3, "enable_incoming": 3, "drain": 3},
 }
 
 

@@ -122,7 +122,8 @@ struct fake_device {
  * @forgets:  and is of %FAKE_IOVA, too.
  * @timeout:  When a flush is given up that a device has not answered.
  * @late:     That device.
- * @lost:     A wait descriptor has been read since.
+ * @lost:     How many wait descriptors have been read since.
+ * @waits:    Flushes are given up when it is so many.
  * @early:    It is given up before that, and before the next descriptor is read.
  * @no_sid:   It does not say whose flush it gave up.
  * @timeouts: How many it gave up.
@@ -143,7 +144,8 @@ struct fake_unit {
 	bool forgets;
 	ktime_t timeout;
 	struct fake_device *late;
-	bool lost;
+	unsigned int lost;
+	unsigned int waits;
 	bool early;
 	bool no_sid;
 	unsigned int timeouts;

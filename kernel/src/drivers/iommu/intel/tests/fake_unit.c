@@ -297,7 +297,7 @@ static void fake_do_wait(struct fake_unit *unit, const struct qi_desc *desc)
 	/* It waits, and with it the driver, for what is never going to be answered */
 	if (unit->late) {
 		fake_log(unit->log, "lost");
-		unit->lost = true;
+		unit->lost++;
 		return;
 	}
 	fake_log(unit->log, desc->qw0 & QI_IWD_PRQ_DRAIN ? "drain" : "wait");
@@ -382,7 +382,7 @@ static void fake_give_up(struct fake_unit *unit)
 	unit->timeouts++;
 	dev->silent--;
 	unit->late = NULL;
-	unit->lost = false;
+	unit->lost = 0;
 	writeq((u64)sid << 32, unit->iommu.reg + DMAR_IQER_REG);
 	fake_write_reg(unit, DMAR_FSTS_REG, DMA_FSTS_ITE | FAKE_FSTS_OURS);
 }
@@ -390,7 +390,7 @@ static void fake_give_up(struct fake_unit *unit)
 /* Where in the queue that happens is up to the unit: here it is always the same. */
 static bool fake_is_late(struct fake_unit *unit)
 {
-	return unit->late && (unit->early || unit->lost) &&
+	return unit->late && (unit->early || unit->lost >= unit->waits) &&
 	       ktime_after(ktime_get(), unit->timeout);
 }
 
@@ -490,6 +490,7 @@ int fake_unit_init(struct fake_unit *unit, enum fake_mode mode)
 	int ret;
 
 	unit->mode = mode;
+	unit->waits = 1;
 	ret = fake_init_iommu(&unit->iommu, mode);
 	if (ret)
 		return ret;
@@ -707,6 +708,8 @@ void fake_machine_exit(struct kunit *test)
 	struct fake_unit *unit = &machine->unit;
 
 	fake_use_cpu(FAKE_CPU_TEST);
+	for (int i = 0; i < FAKE_FUNCTIONS; i++)
+		machine->pci.functions[i].absent = false;
 	for (int i = 0; i < unit->nr; i++)
 		unit->devices[i].silent = 0;
 	fake_unit_remove(unit);

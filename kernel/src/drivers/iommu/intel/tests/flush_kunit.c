@@ -73,6 +73,30 @@ static void expect_reach(struct kunit *test, u64 phys)
 	KUNIT_EXPECT_FALSE(test, machine->unit.freed);
 }
 
+/* An entry is not present any more, and the unit knows. */
+static void expect_blocked(struct fake_machine *machine)
+{
+	expect(machine, "context(all) wait iotlb(all) wait",
+	       "context(all) wait pasid(all) wait iotlb(all) wait",
+	       "context(all) wait pasid(all) wait iotlb(all) wait");
+}
+
+/* Of the device's TLB, which has the old translation, the unit lets nothing through. */
+static void expect_shut_out(struct kunit *test)
+{
+	struct fake_machine *machine = test->priv;
+	struct fake_device *dev = machine->a;
+
+	KUNIT_EXPECT_EQ(test, FAKE_PHYS(0), dev->tlb);
+	KUNIT_EXPECT_TRUE(test, intel_liveupdate_has_ended(&dev->info));
+	KUNIT_EXPECT_FALSE(test, context_present(iommu_context_addr(dev->info.iommu,
+								    dev->info.bus,
+								    dev->info.devfn, 0)));
+	KUNIT_EXPECT_EQ(test, 0, fake_reach(&machine->unit, dev));
+	KUNIT_EXPECT_EQ(test, 0, dev->flushed);
+	KUNIT_EXPECT_EQ(test, 0, machine->unit.timeouts);
+}
+
 /* --- to another page table ----------------------------------------------------------- */
 
 static void handover(struct kunit *test)
@@ -105,17 +129,27 @@ static void handover_extra(struct kunit *test)
 	expect_reach(test, FAKE_PHYS(1));
 }
 
-/* A device that has been pulled out: a flush of its TLB would never be answered. */
+/*
+ * A device that does not answer to configuration requests, while it is handed over: a flush
+ * of its TLB would never be answered. It may come back, with what it has in its TLB.
+ */
 static void handover_absent(struct kunit *test)
 {
 	struct fake_machine *machine = test->priv;
 
 	fake_machine_start(test, machine->a);
 	machine->pci.functions[0].absent = true;
-	fake_attach(machine->domains[1], machine->a, machine->domains[0]);
+	KUNIT_EXPECT_EQ(test, 0, fake_attach(machine->domains[1], machine->a,
+					     machine->domains[0]));
 	expect_replaced(machine);
+	expect_blocked(machine);
 	fake_machine_check(test);
+
 	machine->pci.functions[0].absent = false;
+	expect_shut_out(test);
+	KUNIT_EXPECT_EQ(test, 0, fake_attach(machine->domains[0], machine->a,
+					     machine->domains[1]));
+	expect_shut_out(test);
 }
 
 /* One that has no TLB, as its ATS is off */
@@ -280,9 +314,7 @@ static void drop(struct kunit *test)
 	list_del_rcu(&drhd.list);
 	synchronize_rcu();
 
-	expect(machine, "context(all) wait iotlb(all) wait",
-	       "context(all) wait pasid(all) wait iotlb(all) wait",
-	       "context(all) wait pasid(all) wait iotlb(all) wait");
+	expect_blocked(machine);
 	fake_machine_check(test);
 	expect_reach(test, 0);
 	if (info->pasid_table)
@@ -292,7 +324,6 @@ static void drop(struct kunit *test)
 	kfree(info->pasid_table);
 	info->pasid_table = NULL;
 	machine->pci.pdev[0]->ats_enabled = 1;
-	machine->pci.functions[0].absent = false;
 }
 
 static struct kunit_case flush_cases[] = {
