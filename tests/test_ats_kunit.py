@@ -14,8 +14,8 @@ from lab import SMALL, Machine
 SUITES = {
     "liveupdate-device-tlb": {
         "handover": 3, "handover_extra": 3, "handover_absent": 3, "handover_ats_off": 3,
-        "unmap": 3, "unmap_extra": 3, "unmap_after_handover": 3, "detach": 3, "release": 3,
-        "drop": 3},
+        "unmap": 3, "unmap_extra": 3, "unmap_after_handover": 3, "detach": 3,
+        "detach_absent": 3, "release": 3, "drop": 3},
     "liveupdate-device-tlb-timeout": {
         "never": 3, "never_early": 3, "gone": 3, "gone_early": 3, "never_handover": 3,
         "never_again": 3, "never_meanwhile": 1, "other_device": 3, "unit_without_sid": 3,

@@ -236,6 +236,26 @@ static void detach(struct kunit *test)
 	expect_reach(test, 0);
 }
 
+/* One that is not there at that moment, and is attached to another page table later */
+static void detach_absent(struct kunit *test)
+{
+	struct fake_machine *machine = test->priv;
+	struct iommu_domain *blocked = intel_iommu_ops.blocked_domain;
+
+	fake_machine_start(test, machine->a);
+	machine->pci.functions[0].absent = true;
+	fake_attach(blocked, machine->a, machine->domains[0]);
+	expect(machine, "context(10) wait iotlb(2) wait",
+	       "pasid(2) wait iotlb(2) wait", "pasid(2) wait piotlb(2) wait");
+	expect_blocked(machine);
+	fake_machine_check(test);
+
+	machine->pci.functions[0].absent = false;
+	expect_shut_out(test);
+	KUNIT_EXPECT_EQ(test, 0, fake_attach(machine->domains[1], machine->a, blocked));
+	expect_shut_out(test);
+}
+
 /* The driver never attached it to anything. */
 static void forget_attached(struct fake_machine *machine)
 {
@@ -335,6 +355,7 @@ static struct kunit_case flush_cases[] = {
 	KUNIT_CASE_PARAM(unmap_extra, fake_mode_gen_params),
 	KUNIT_CASE_PARAM(unmap_after_handover, fake_mode_gen_params),
 	KUNIT_CASE_PARAM(detach, fake_mode_gen_params),
+	KUNIT_CASE_PARAM(detach_absent, fake_mode_gen_params),
 	KUNIT_CASE_PARAM(release, fake_mode_gen_params),
 	KUNIT_CASE_PARAM(drop, fake_mode_gen_params),
 	{}

@@ -228,6 +228,7 @@ static void never_again(struct kunit *test)
 {
 	struct fake_machine *machine = test->priv;
 	struct iommu_domain *blocked = intel_iommu_ops.blocked_domain;
+	struct iommu_domain *identity = intel_iommu_ops.identity_domain;
 
 	fake_machine_start(test, machine->a);
 	machine->a->silent = INT_MAX;
@@ -239,6 +240,8 @@ static void never_again(struct kunit *test)
 	attach_ended(test, blocked, machine->domains[0]);
 	attach_ended(test, machine->domains[1], blocked);
 	attach_ended(test, machine->domains[0], machine->domains[1]);
+	attach_ended(test, identity, machine->domains[0]);
+	attach_ended(test, machine->domains[1], identity);
 	attach_ended(test, blocked, machine->domains[1]);
 }
 
