@@ -26,7 +26,7 @@ SUITES = {
         "adopt_held": 1, "end_all": 1, "end_ats": 1, "end_without": 1, "end_virtual": 1,
         "quiesce": 3, "quiesce_virtual": 1, "quiesce_without": 1},
     "liveupdate-vtd-services": {
-        "keep": 3, "keep_busy": 3, "enable_incoming": 3, "drain": 3},
+        "keep": 3, "keep_busy": 3, "enable_busy": 3, "enable_incoming": 3, "drain": 3},
 }
 
 

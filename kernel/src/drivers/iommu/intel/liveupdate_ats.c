@@ -227,6 +227,10 @@ bool intel_liveupdate_enable_pri(struct device_domain_info *info)
 	if (!context)
 		return false;
 
+	/* One that was refused may have requests outstanding, which a reset would forget */
+	if (pci_liveupdate_quiesce_pri(to_pci_dev(info->dev)))
+		return false;
+
 	/* Page Request Enable; others may clear another bit, see block_entry() */
 	set_bit(4, (unsigned long *)&context->lo);
 	__iommu_flush_cache(iommu, context, sizeof(*context));

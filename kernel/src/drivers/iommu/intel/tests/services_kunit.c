@@ -548,6 +548,36 @@ static bool is_request_enable(struct fake_machine *machine)
 	return iommu_context_addr(info->iommu, info->bus, info->devfn, 0)->lo & BIT(4);
 }
 
+/*
+ * One that was refused gets its PRI with the next page table that has a fault handler, but
+ * not before its requests have come to an end.
+ */
+static void enable_busy(struct kunit *test)
+{
+	struct fake_machine *machine = test->priv;
+	struct device_domain_info *info = &machine->a->info;
+
+	start_pri(test);
+	info->liveupdate = 0;
+	KUNIT_EXPECT_FALSE(test, is_request_enable(machine));
+	machine->pci.functions[0].stop_after = -1;
+	expect_busy(test);
+	expect_logs(test, "pri=0", "");
+
+	KUNIT_EXPECT_FALSE(test, intel_liveupdate_enable_pri(info));
+	KUNIT_EXPECT_STREQ(test, "", machine->pci.log);
+	KUNIT_EXPECT_FALSE(test, info->pri_enabled);
+	KUNIT_EXPECT_TRUE(test, info->liveupdate_pri);
+	machine->unit.log[0] = '\0';
+
+	machine->pci.functions[0].stopped_at = 0;
+	KUNIT_EXPECT_TRUE(test, intel_liveupdate_enable_pri(info));
+	KUNIT_EXPECT_TRUE(test, info->pri_enabled);
+	KUNIT_EXPECT_FALSE(test, info->liveupdate_pri);
+	KUNIT_EXPECT_TRUE(test, is_request_enable(machine));
+	expect_logs(test, "pri=2 requests=20 pri=1", "context(10) wait");
+}
+
 /* A device that came with its PRI disabled, and one that did not come */
 static void enable_incoming(struct kunit *test)
 {
@@ -589,6 +619,7 @@ static void drain(struct kunit *test)
 static struct kunit_case keep_cases[] = {
 	KUNIT_CASE_PARAM(keep, fake_mode_gen_params),
 	KUNIT_CASE_PARAM(keep_busy, fake_mode_gen_params),
+	KUNIT_CASE_PARAM(enable_busy, fake_mode_gen_params),
 	KUNIT_CASE_PARAM(enable_incoming, fake_mode_gen_params),
 	KUNIT_CASE_PARAM(drain, fake_mode_gen_params),
 	{}
