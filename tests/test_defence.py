@@ -11,8 +11,9 @@ import pytest
 from lab import Igb, Nvme, Port, Switch, pci, vtd
 from lab.handover import ADDRESS, FLB_SIZE, IOMMUFD, MEMFD, VFIO, Handover
 from lab.running import IOMMUFD_TOKEN, Running
-from update import (PAIR, SESSION, Owner, at_work, load_vfio, need_modules, panic, see_good_update,
-                    see_no_faults, see_translation_on, see_undisturbed, state, states, take_over)
+from update import (PAIR, SESSION, Owner, at_work, finish_without_devices, load_vfio,
+                    need_modules, panic, see_good_update, see_no_faults, see_translation_on,
+                    see_undisturbed, state, states, take_over)
 
 BOTH = ("nvme0", "igb0")
 # Above all memory of the machines, and in memory that belongs to nobody.
@@ -367,9 +368,8 @@ def test_no_entry(start):
     entry = vtd.Tables(m).entry(bdf)
     m.kexec(look=lambda: handover.poke(handover.read().context(), 0, 0))
     see_stopped(owner, entry)
-    owner.retrieve(bind=False)
-    owner.finish()
     assert states(owner) == {"none"}
+    finish_without_devices(owner)
 
 
 @pytest.mark.thorough

@@ -22,6 +22,7 @@
 #include <linux/pci-ats.h>
 #include <linux/sched.h>
 #include <linux/smp.h>
+#include <linux/version.h>
 
 #include "fake.h"
 #include "../liveupdate.h"
@@ -461,7 +462,10 @@ static int fake_init_iommu(struct intel_iommu *iommu, enum fake_mode mode)
 	iommu->agaw = 2;
 	iommu->msagaw = 2;
 	iommu->node = NUMA_NO_NODE;
+#if KERNEL_VERSION(7, 3, 0) <= LINUX_VERSION_CODE
+	/* Before, it is nowhere but in the capability register */
 	iommu->max_domain_id = cap_ndoms(iommu->cap);
+#endif
 	iommu->gcmd = DMA_GCMD_TE;
 	iommu->flush.flush_context = qi_flush_context;
 	iommu->flush.flush_iotlb = qi_flush_iotlb;
