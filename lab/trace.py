@@ -3,6 +3,7 @@
 
 import re
 from dataclasses import dataclass, field
+from datetime import datetime
 
 # None of them comes more often than a device is used: one for each command and for each frame.
 EVENTS = (
@@ -24,7 +25,8 @@ EVENTS = (
     "virtio_set_status",
 )
 
-_LINE = re.compile(r"(?:\d+@)?(\d+\.\d+):(\w+) (.*)")
+# The time as QEMU 10.0 writes it, or as it does from 10.2 on
+_LINE = re.compile(r"(?:(?:\d+@)?(\d+\.\d+):|(\d+-\d+-\d+T\S+)Z )(\w+) (.*)")
 _PLACE = re.compile(r"(\S+) ([0-9a-f]{2}:[0-9a-f]{2}\.[0-7]) (.*)")
 _CONFIG = re.compile(r"@(0x[0-9a-f]+) (?:<-|->) (0x[0-9a-f]+)")
 _WORD = re.compile(r"(\w+)[ :=]+(0x[0-9a-f]+|\d+)\b")
@@ -70,7 +72,9 @@ def parse(line):
     match = _LINE.match(line)
     if not match:
         return None
-    when, name, text = float(match[1]), match[2], match[3]
+    when = float(match[1]) if match[1] else \
+        datetime.fromisoformat(f"{match[2]}+00:00").timestamp()
+    name, text = match[3], match[4]
     place = _PLACE.match(text)
     if place:
         config = _CONFIG.match(place[3])

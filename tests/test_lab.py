@@ -541,6 +541,9 @@ def test_invalidations_are_decoded():
     line = "1@1.5:vtd_inv_desc invalidate desc type iotlb high 0x0 low 0x500e2"
     found, = vtd.invalidations([trace.parse(line)])
     assert (found, found.time) == (Invalidation(Kind.IOTLB, "domain", domain=5), 1.5)
+    # As newer QEMUs write it
+    line = line.replace("1@1.5:", "2026-01-02T03:04:05.500000Z ")
+    assert trace.parse(line).time == 1767323045.5
 
 
 def see_flush(m, bdf, domain, since, until, size):
