@@ -3,9 +3,9 @@
 
 from .image import ImageError, Kernel
 from .machine import GuestError, Machine, MachineError, Reply, Worker
-from .topology import SMALL, STANDARD, Disk, Edu, Igb, Nvme, Port, Switch, Vhost, Virtio
+from .topology import SMALL, STANDARD, Disk, Edu, Igb, Nvme, Port, Switch, Vhost, Virtio, Vnet
 from .vm import InnerVm, stamped
 
 __all__ = ["Disk", "Edu", "GuestError", "Igb", "ImageError", "InnerVm", "Kernel", "Machine",
            "MachineError", "Nvme", "Port", "Reply", "SMALL", "STANDARD", "Switch", "Vhost",
-           "Virtio", "Worker", "stamped"]
+           "Virtio", "Vnet", "Worker", "stamped"]

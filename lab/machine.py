@@ -24,7 +24,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from . import paths, pci, system as debian, trace
+from . import paths, pci, qemu, system as debian, trace
 from .gdb import Debugger
 from .image import ImageError, Kernel, initramfs, inner_files
 from .topology import STANDARD, Run, arguments, function
@@ -413,12 +413,16 @@ class Machine:
         # of fifty (an assertion in iotlb_to_section) when a CPU sizes a BAR while others run.
         accel = "tcg,thread=single"
         run = Run(self.folder, self._wire, self._vhost)
+        devices = arguments(self._topology, run)
+        program, iommu = qemu.INSTALLED, self._iommu
+        if run.newer:
+            program, iommu = map(str, qemu.newer()), qemu.options(iommu)
         command = [
-            "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot",
+            *program, "-nodefaults", "-no-user-config", "-no-reboot",
             "-display", "none",
             "-M", "q35,kernel-irqchip=split,sata=off,smbus=off", "-accel", accel, "-cpu", CPU,
-            "-smp", str(self._smp), "-m", self._memory, "-device", self._iommu,
-            *arguments(self._topology, run),
+            "-smp", str(self._smp), "-m", self._memory, "-device", iommu,
+            *devices,
         ]
         if run.shared:
             command += ["-object", f"memory-backend-memfd,id=ram,size={self._memory},share=on",

@@ -49,15 +49,23 @@ def drive(name, run, *, size, content=None, throttling=""):
     return ["-drive", f"if=none,id=drive-{name},file={image},format=raw,cache=unsafe{throttling}"]
 
 
-def virtio(kind, name, bus, *, ats=True, aligned=True):
+def cable(name, run):
+    """Return QEMU's arguments for the cable of a network controller."""
+    wire = run.wire(name)
+    return ["-netdev", f"dgram,id=net-{name},local.type=unix,local.path={wire.far},"
+            f"remote.type=unix,remote.path={wire.near}"]
+
+
+def virtio(kind, name, bus, *, ats=True, aligned=True, number=0):
     """Return QEMU's option for a virtio device that the IOMMU translates for.
 
     With ats it has PCIe ATS, which Linux uses of devices only that ask for whole pages: aligned.
+    number is that of the function.
     """
     def said(state):
         return "on" if state else "off"
 
-    return (f"{kind}-pci,id={name},bus={bus},addr=0,disable-legacy=on,iommu_platform=on,"
+    return (f"{kind}-pci,id={name},bus={bus},addr=0.{number},disable-legacy=on,iommu_platform=on,"
             f"ats={said(ats)},x-ats-page-aligned={said(aligned)}")
 
 
@@ -154,10 +162,41 @@ class Igb:
 
     def arguments(self, bus, run):
         """Return QEMU's arguments for the controller below a bus."""
-        wire = run.wire(self.name)
-        return ["-netdev", f"dgram,id=net-{self.name},local.type=unix,local.path={wire.far},"
-                f"remote.type=unix,remote.path={wire.near}",
+        return [*cable(self.name, run),
                 "-device", f"igb,id={self.name},bus={bus},addr=0,netdev=net-{self.name},romfile="]
+
+
+@dataclass(frozen=True)
+class Vnet:
+    """A virtio device that can have so many virtual functions, which are network controllers.
+
+    The cable of each of these is in the hands of the test (Machine.wires). With block the physical
+    function is a block device, of which Linux's own driver is in all kernels; else it is such a
+    controller, too. It is a newer QEMU's: virtio has had virtual functions since 10.1.
+    """
+
+    name: str
+    vfs: int
+    block: bool = False
+
+    def arguments(self, bus, run):
+        """Return QEMU's arguments for the device below a bus."""
+        run.newer = True
+        # QEMU wants to know of the virtual ones before it makes the physical one.
+        virtual = [arg for number in range(self.vfs)
+                   for arg in self._controller(f"{self.name}vf{number}", bus, run, number + 1,
+                                               f",sriov-pf={self.name}")]
+        if not self.block:
+            return virtual + self._controller(self.name, bus, run, 0, ",multifunction=on")
+        return [*virtual, *drive(self.name, run, size=DRIVE_SIZE), "-device",
+                f"{virtio('virtio-blk', self.name, bus)},drive=drive-{self.name},multifunction=on"]
+
+    def _controller(self, name, bus, run, number, more):
+        """Return QEMU's arguments for a network controller."""
+        # With ioeventfd QEMU hears of what its driver says only after that has gone on.
+        return [*cable(name, run), "-device",
+                f"{virtio('virtio-net', name, bus, number=number)},netdev=net-{name},romfile=,"
+                f"rx_queue_size={QUEUE_SIZE},ioeventfd=off{more}"]
 
 
 @dataclass(frozen=True)
@@ -233,12 +272,13 @@ class Run:
     def __init__(self, folder, wire, vhost=None):
         """Take the run's folder and the functions that make a wire and a vhost for a name.
 
-        shared says that other processes than QEMU need the machine's memory.
+        shared says that other processes than QEMU need the machine's memory, newer that the QEMU
+        which is installed can be too old.
         """
         self.folder = folder
         self.wire = wire
         self.vhost = vhost
-        self.shared = False
+        self.shared = self.newer = False
         self._chassis = 0
 
     def chassis(self):
@@ -262,4 +302,5 @@ STANDARD = (
 SMALL = (Port(Nvme("nvme0")),)
 
 __all__ = ["Disk", "Edu", "Igb", "Nvme", "Port", "Run", "SMALL", "STANDARD", "Switch", "VF_QUEUES",
-           "VF_VECTORS", "Vhost", "Virtio", "arguments", "function", "namespace_of", "virtio"]
+           "VF_VECTORS", "Vhost", "Virtio", "Vnet", "arguments", "function", "namespace_of",
+           "virtio"]
