@@ -5,7 +5,7 @@ A drive, NVMe, virtio or vhost, has a long queue of commands before it and does 
 second; a network controller receives numbered frames at a fixed rate. Both go on whatever happens
 to the machine.
 A virtual function works beside the physical one, which is opened first and governs it:
-before.open("igb0", "igb0vf0", "igb0vf1").
+before.open("igb0", "igb0vf0", "igb0vf1"). Those of virtio need nobody who does.
 
 The process marks the devices' page tables, preserves memory, iommufd and devices; another process
 in the next kernel takes them over and puts page tables of its own in the place of the old ones.
@@ -33,7 +33,8 @@ from .witness import Witness
 
 IOVA = 0x10_0000_0000
 SPACING = 1 << 24
-MEMORY = {"nvme": 8 << 20, "virtio": 8 << 20, "vhost": 8 << 20, "igb": 4 << 20}
+MEMORY = {"nvme": 8 << 20, "virtio": 8 << 20, "vhost": 8 << 20, "igb": 4 << 20,
+          "vnet": 8 << 20}
 # The commands of each kind of drive. A vhost device is a virtio one for its driver.
 DRIVES = {"nvme": "nvme", "virtio": "virtio", "vhost": "virtio"}
 # Commands in a second, and on kernels for debugging, which take many times as long. Ten times the
@@ -67,7 +68,7 @@ class Device:
     """A device, and the names and numbers that belong to it.
 
     vfs: how many functions it governs; ruled: it is a virtual one, beside one of VFIO's. vdev: a
-    virtio device's place in QEMU's memory, from its driver's start on.
+    virtio device's place in QEMU's memory, from its driver's start on; vq: that of its queue.
     """
 
     name: str
@@ -82,10 +83,11 @@ class Device:
     before: int = 0
     group: bool = False
     vdev: int = None
+    vq: int = None
 
     @property
     def kind(self):
-        """What it is: nvme, virtio, vhost or igb."""
+        """What it is: nvme, virtio, vhost, vnet or igb."""
         return self.physical.rstrip("0123456789")
 
     @property
@@ -282,6 +284,13 @@ class Running:
             began = len(self.machine.trace())
             self("virtio_start", *place, *[VECTOR] * self._interrupts)
             device.vdev = timeline.virtio_device(self.machine.trace()[began:])
+        elif device.kind == "vnet":
+            self.machine.trace_more("virtio_queue_notify", "virtqueue_flush")
+            began = len(self.machine.trace())
+            self("vnet_start", *place)
+            events = self.machine.trace()[began:]
+            device.vdev = timeline.virtio_device(events)
+            device.vq = timeline.virtio_queue(events, device.vdev)
         elif device.virtual is not None:
             self("igbvf_start", *place)
         else:
@@ -299,8 +308,9 @@ class Running:
                 self.throttle(device, self.rate)
                 self(f"{device.commands}_queue_mixed", device.driver, 0, blocks, SEED)
             else:
-                self("igb_rx_begin", device.driver, device.first_frame)
-                wire = self.machine.wires[device.physical]
+                self(f"{device.commands}_rx_begin", device.driver, device.first_frame)
+                wires = self.machine.wires
+                wire = wires.get(device.name) or wires[device.physical]
                 device.stream = wire.stream(device.first_frame, self.frame_rate, device.address)
         self.machine.mark("load")
 
@@ -394,7 +404,7 @@ class Running:
 
     def account(self, device):
         """Take what a device has done, and return the account that its driver keeps."""
-        command = f"{device.commands}_account" if device.is_drive else "igb_rx_account"
+        command = f"{device.commands}_{'' if device.is_drive else 'rx_'}account"
         return self.worker.account(command, device.driver)
 
     def settle(self):
@@ -410,7 +420,8 @@ class Running:
                                                 good - device.before, details)
             else:
                 after = device.stream.stop()
-                details = self.worker.account("igb_rx_account", device.driver, after, PATIENCE_MS)
+                details = self.worker.account(f"{device.commands}_rx_account", device.driver, after,
+                                              PATIENCE_MS)
                 accounts[device.name] = Account(after - device.first_frame, details["good"],
                                                 details)
         return accounts
@@ -426,6 +437,8 @@ class Running:
             return timeline.completions(events, device.queue)
         if device.kind == "virtio":
             return timeline.virtio_completions(events, device.vdev)
+        if device.kind == "vnet":
+            return timeline.virtio_uses(events, device.vq)
         if device.kind == "vhost":
             return self.machine.vhosts[device.name].timeline()
         return timeline.frames(events, device.iova, device.size)

@@ -89,6 +89,18 @@ def virtio_completions(events, vdev):
                     and event.fields["vdev"] == vdev)
 
 
+def virtio_queue(events, vdev):
+    """Return where in QEMU's memory the first queue of a virtio device is, which was notified."""
+    return next(event.fields["vq"] for event in events if event.name == "virtio_queue_notify"
+                and event.fields["vdev"] == vdev and not event.fields["n"])
+
+
+def virtio_uses(events, queue):
+    """Return the timeline of what a virtio device gave back in a queue, see virtio_queue()."""
+    return Timeline(event.time for event in events if event.name == "virtqueue_flush"
+                    and event.fields["vq"] == queue)
+
+
 def frames(events, iova, size):
     """Return the timeline of the frames that a controller wrote to some memory."""
     return Timeline(event.time for event in events if event.name == "igb_rx_desc_buff_write"

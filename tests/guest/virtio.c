@@ -6,6 +6,9 @@
  *
  * Like the NVMe driver it keeps everything in one memfd. Numbers and structures
  * are those of Linux's headers, which have the names of virtio 1.2.
+ *
+ * Of a network device (virtio-net) it drives the queue of what is received, and keeps
+ * an account of numbered frames (vnet).
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -18,6 +21,7 @@
 #include <linux/virtio_ring.h>
 
 #include "drive.h"
+#include "frame.h"
 #include "guest.h"
 
 #define VIRTIO_MAGIC 0x6c75766972743031ULL
@@ -36,6 +40,10 @@
 /* PCI IDs (4.1.2.1): those of devices are 0x1040 and the number of their kind. */
 #define VIRTIO_VENDOR 0x1af4
 #define VIRTIO_DEVICE_BLOCK (0x1040 + VIRTIO_ID_BLOCK)
+#define VIRTIO_DEVICE_NET (0x1040 + VIRTIO_ID_NET)
+
+/* What is before each frame (5.1.6): of VERSION_1 it is always this long. */
+#define VNET_HEADER 12
 
 #define VIRTIO_FEATURE(bit) (1ULL << (bit))
 /*
@@ -56,7 +64,10 @@ struct virtio_place {
 	uint32_t unused;
 };
 
-/* @avail, @used: how many requests were made available, and taken back; modulo 2^16 */
+/*
+ * @avail, @used: how many requests were made available, and taken back; modulo 2^16
+ * @device: the PCI ID of a network device, or 0; @account: of its frames
+ */
 struct virtio_state {
 	struct dma_state dma;
 	struct virtio_place common;
@@ -66,6 +77,8 @@ struct virtio_state {
 	uint16_t avail;
 	uint16_t used;
 	uint8_t own_busy;
+	uint16_t device;
+	struct frame_account account;
 	struct drive_work work;
 };
 
@@ -214,12 +227,13 @@ static void virtio_keep_place(const struct virtio *virtio,
 }
 
 /*
- * Find the device's structures by its capabilities (4.1.4), and see that it is a
- * block device (5.2.1).
+ * Find the device's structures by its capabilities (4.1.4), and see that it is of
+ * the kind that is meant (5.1.1, 5.2.1).
  */
 static int virtio_find(const struct virtio *virtio)
 {
 	const struct object *dev = virtio->dma.dev;
+	uint16_t wanted = virtio->state->device ?: VIRTIO_DEVICE_BLOCK;
 	struct virtio_pci_notify_cap notify;
 	uint16_t ids[2];
 	uint8_t at;
@@ -227,9 +241,10 @@ static int virtio_find(const struct virtio *virtio)
 
 	if (!ret)
 		ret = vfio_config_read(dev, PCI_CAPABILITY_LIST, &at, 1);
-	if (!ret && (ids[0] != VIRTIO_VENDOR || ids[1] != VIRTIO_DEVICE_BLOCK))
-		return complain(ENODEV, "%04x:%04x is no virtio block device",
-				ids[0], ids[1]);
+	if (!ret && (ids[0] != VIRTIO_VENDOR || ids[1] != wanted))
+		return complain(ENODEV, "%04x:%04x is no virtio %s device",
+				ids[0], ids[1],
+				virtio->state->device ? "network" : "block");
 	while (!ret && at) {
 		ret = vfio_config_read(dev, at, &notify, sizeof(notify));
 		if (!ret && notify.cap.cap_vndr == PCI_CAP_ID_VNDR)
@@ -279,7 +294,9 @@ static int virtio_negotiate(const struct virtio *virtio)
 	if (VIRTIO_NEEDED & ~offered)
 		return complain(ENOTSUP, "features %#llx are not offered",
 				VIRTIO_NEEDED & ~offered);
-	wanted = offered & (VIRTIO_NEEDED | VIRTIO_WELCOME);
+	wanted = VIRTIO_NEEDED;
+	if (!virtio->state->device)
+		wanted |= offered & VIRTIO_WELCOME;
 	virtio->common->guest_feature_select = 0;
 	virtio->common->guest_feature = wanted;
 	virtio->common->guest_feature_select = 1;
@@ -374,7 +391,7 @@ static int virtio_begin(struct virtio *virtio)
 	virtio_status(virtio, VIRTIO_CONFIG_S_ACKNOWLEDGE);
 	virtio_status(virtio, VIRTIO_CONFIG_S_DRIVER);
 	ret = virtio_negotiate(virtio);
-	if (!ret)
+	if (!ret && !virtio->state->device)
 		ret = virtio_learn_size(virtio);
 	if (!ret)
 		ret = virtio_queue(virtio);
@@ -609,6 +626,115 @@ static int cmd_virtio_stop(const struct arg *a)
 	return ret ? ret : vfio_set_master(virtio.dma.dev, 0);
 }
 
+/* --- frames ------------------------------------------------------------------ */
+
+/* Let the device write a frame into the buffer of an entry. */
+static void vnet_offer(const struct virtio *virtio, uint32_t entry)
+{
+	struct virtio_memory *mem = virtio->mem;
+
+	mem->desc[entry] = (struct vring_desc){
+		.addr = dma_iova(&virtio->dma, mem->data[entry]),
+		.len = DRIVE_PAGE,
+		.flags = VRING_DESC_F_WRITE,
+	};
+	mem->avail_ring[virtio->state->avail++ % VIRTIO_ENTRIES] = entry;
+	__atomic_store_n(&mem->avail.idx, virtio->state->avail,
+			 __ATOMIC_RELEASE);
+}
+
+/* Take all frames that are there. */
+static void vnet_take(const struct virtio *virtio)
+{
+	struct frame_account *account = &virtio->state->account;
+	struct virtio_memory *mem = virtio->mem;
+
+	while (__atomic_load_n(&mem->used.idx, __ATOMIC_ACQUIRE) !=
+	       virtio->state->used) {
+		uint16_t next = virtio->state->used++ % VIRTIO_ENTRIES;
+		const struct vring_used_elem *used = &mem->used_ring[next];
+		uint32_t entry = used->id % VIRTIO_ENTRIES;
+		struct frame f;
+
+		memcpy(&f, mem->data[entry] + VNET_HEADER, sizeof(f));
+		if (used->len > VNET_HEADER &&
+		    frame_is_ours(&f, used->len - VNET_HEADER))
+			frame_enter(account, &f);
+		else
+			account->foreign++;
+		memset(mem->data[entry], 0, VNET_HEADER + sizeof(f));
+		vnet_offer(virtio, entry);
+	}
+	*virtio->notify = 0;
+}
+
+/* Begin to receive, into memory that is empty. */
+static int cmd_vnet_start(const struct arg *a)
+{
+	struct virtio virtio;
+	int ret = dma_setup(a[0].o, &a[1], &a[2]);
+
+	if (!ret)
+		ret = dma_find(a[0].o, sizeof(struct virtio_memory),
+			       &virtio.dma);
+	if (!ret)
+		ret = vfio_set_master(virtio.dma.dev, 1);
+	if (ret)
+		return ret;
+	virtio_memory(&virtio);
+	memset(virtio.mem, 0, sizeof(*virtio.mem));
+	virtio.state->dma.iova = a[3].n;
+	virtio.state->device = VIRTIO_DEVICE_NET;
+	for (uint32_t i = 0; i < VIRTIO_ENTRIES; i++)
+		vnet_offer(&virtio, i);
+	ret = virtio_begin(&virtio);
+	if (ret)
+		return ret;
+	virtio.state->dma.magic = VIRTIO_MAGIC;
+	*virtio.notify = 0;
+	return 0;
+}
+
+static int cmd_vnet_adopt(const struct arg *a)
+{
+	struct virtio virtio;
+	int ret = dma_setup(a[0].o, &a[1], &a[2]);
+
+	return ret ? ret : virtio_use(a[0].o, &virtio);
+}
+
+/* From here on, frames come that count up from a number. */
+static int cmd_vnet_rx_begin(const struct arg *a)
+{
+	struct virtio virtio;
+	int ret = virtio_use(a[0].o, &virtio);
+
+	if (ret)
+		return ret;
+	vnet_take(&virtio);
+	virtio.state->account =
+		(struct frame_account){ .first = a[1].n, .next = a[1].n };
+	return 0;
+}
+
+/* Take what came; wait some time for the frame before number UNTIL, if given. */
+static int cmd_vnet_rx_account(const struct arg *a)
+{
+	uint64_t end = now_ms() + a[2].n;
+	struct virtio virtio;
+	int ret = virtio_use(a[0].o, &virtio);
+
+	if (ret)
+		return ret;
+	vnet_take(&virtio);
+	while (virtio.state->account.next < a[1].n && now_ms() < end) {
+		pause_us(50);
+		vnet_take(&virtio);
+	}
+	frame_account_say(&virtio.state->account);
+	return 0;
+}
+
 const struct command virtio_commands[] = {
 	{ "virtio_start", "Noon|n", cmd_virtio_start,
 	  "NEW DEVICE MEMFD IOVA [VECTOR]" },
@@ -616,5 +742,10 @@ const struct command virtio_commands[] = {
 	DRIVE_COMMANDS("virtio"),
 	{ "virtio_write_to", "on", cmd_virtio_write_to, "VIRTIO IOVA" },
 	{ "virtio_stop", "o", cmd_virtio_stop, "VIRTIO" },
+	{ "vnet_start", "Noon", cmd_vnet_start, "NEW DEVICE MEMFD IOVA" },
+	{ "vnet_adopt", "Noo", cmd_vnet_adopt, "NEW DEVICE MEMFD" },
+	{ "vnet_rx_begin", "on", cmd_vnet_rx_begin, "VNET FIRST" },
+	{ "vnet_rx_account", "o|nn", cmd_vnet_rx_account,
+	  "VNET [UNTIL MILLISECONDS]" },
 	{}
 };
