@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Devices with PCIe ATS, which cache translations, in running mode.
 
-QEMU has ATS on virtio devices only. Its own, Virtio, asks the IOMMU each time; Vhost keeps each
-translation until it is told to forget it, and shows what a flush would be missing for.
+QEMU has ATS on virtio devices only. Its own, Virtio and Vnet, ask the IOMMU each time; Vhost keeps
+each translation until it is told to forget it, and shows what a flush would be missing for.
 """
 
 import pytest
 
 from conftest import IOVA, MODES
-from lab import Nvme, Port, Vhost, Virtio, pci, vtd
+from lab import Nvme, Port, Vhost, Virtio, Vnet, pci, vtd
 from lab.handover import Handover
-from lab.running import SEED, Running, RunningSet
+from lab.running import IOMMUFD_TOKEN, SEED, Running, RunningSet
 from lab.vtd import Kind
+from lab.witness import Witness
+from test_sriov_held import attribute, see_held
+from test_sriov_refusals import refuses_write
 from test_versions import between, version
 from update import (Owner, finish_without_devices, see_busy, see_good_update, see_no_faults,
                     see_nothing_lost, see_translation_on, see_undisturbed, state, states,
@@ -75,6 +78,28 @@ def see_well(owner):
     see_no_faults(owner)
 
 
+def update(owner):
+    """Take devices through an update; see that they stay as they are, and that each flush comes."""
+    m, devices = owner.machine, owner.devices.values()
+    bdfs = [device.bdf for device in devices]
+    owner.preserve()
+    assert states(owner) == {"outgoing running"}
+    configs = [m.config(bdf) for bdf in bdfs]
+    entries = [vtd.Tables(m).entry(bdf) for bdf in bdfs]
+    m.kexec()
+    assert states(owner) == {"incoming running"}
+    owner.retrieve()
+    assert [m.config(bdf) for bdf in bdfs] == configs, "config space differs"
+    assert [vtd.Tables(m).entry(bdf) for bdf in bdfs] == entries, "translated another way"
+    # Translations go on being right: between the kernels nobody is told to forget any.
+    for bdf in bdfs:
+        assert not device_flushes(m, bdf, "freeze", "retrieved")
+    see_busy(owner)
+    owner.handover()
+    for bdf in bdfs:
+        see_flushed(m, bdf, "built", "handover")
+
+
 def see_cached(m, name="vhost0", since="load"):
     """See that a device used what it had cached, was never stopped, and was refused nothing."""
     vhost, moment = m.vhosts[name], m.marks[since]
@@ -96,23 +121,7 @@ def see_nothing_stale(m, name="vhost0"):
 def test_update(start, mode):
     """The goal: devices with ATS never stop, nothing is lost, and each flush comes."""
     m, owner = at_work(start, *BOTH, **MODES[mode])
-    bdfs = [device.bdf for device in owner.devices.values()]
-    owner.preserve()
-    assert states(owner) == {"outgoing running"}
-    configs = [m.config(bdf) for bdf in bdfs]
-    entries = [vtd.Tables(m).entry(bdf) for bdf in bdfs]
-    m.kexec()
-    assert states(owner) == {"incoming running"}
-    owner.retrieve()
-    assert [m.config(bdf) for bdf in bdfs] == configs, "config space differs"
-    assert [vtd.Tables(m).entry(bdf) for bdf in bdfs] == entries, "translated another way"
-    # Translations go on being right: between the kernels nobody is told to forget any.
-    for bdf in bdfs:
-        assert not device_flushes(m, bdf, "freeze", "retrieved")
-    see_busy(owner)
-    owner.handover()
-    for bdf in bdfs:
-        see_flushed(m, bdf, "built", "handover")
+    update(owner)
     see_nothing_stale(m)
     owner.finish()
     assert states(owner) == {"none"}
@@ -463,3 +472,174 @@ def test_idle(start):
     owner.take_over("virtio0")
     owner.check("virtio0")
     assert pci.has_ats_enabled(m.config(bdf))
+
+
+# --- virtual functions ---
+
+PHYSICAL, LEFT = "vnet0", "vnet0vf1"
+VIRTUAL = ("vnet0vf0", LEFT)
+
+
+class Tenant(Running):
+    """A process with virtual functions of a device that Linux's own driver has."""
+
+    rules = False
+
+
+def see_unmapped(owner, name):
+    """See that a device, and no other, forgets its memory when that is unmapped."""
+    m, device = owner.machine, owner.devices[name]
+    m.mark("unmap")
+    owner("ioas_unmap", "I", "A", device.iova, device.size)
+    m.mark("unmapped")
+    see_flushed(m, device.bdf, "unmap", "unmapped", device.iova, device.size)
+
+
+@pytest.mark.thorough
+@pytest.mark.cut(("modules", "legacy"), ("modules", "scalable"))
+def test_virtual(start, mode):
+    """A physical function and its virtual ones never stop, and each is flushed by its own ID."""
+    m, owner = at_work(start, PHYSICAL, *VIRTUAL, topology=(Port(Vnet(PHYSICAL, vfs=2)),),
+                       **MODES[mode])
+    update(owner)
+    owner.finish()
+    assert states(owner) == {"none"}
+    see_ats(owner)
+    see_good_update(owner)
+    see_undisturbed(owner, "freeze", None)
+    see_unmapped(owner, LEFT)
+
+
+@pytest.mark.thorough
+@pytest.mark.cut(("modules", "legacy"), ("modules", "scalable"))
+def test_virtual_left_behind(start, mode):
+    """A virtual function that is not preserved is reset, and has ATS as any other device."""
+    m = start(device_iotlb=True, topology=(Port(Vnet(PHYSICAL, vfs=2)),), **MODES[mode])
+    m.vfs(PHYSICAL, 2)
+    owner = Running(m)
+    owner.open(PHYSICAL, VIRTUAL[0])
+    owner.start()
+    left = m.bdf(LEFT)
+    other = Running(m, "other", session="other", first=5)
+    m.bind_vfio(left)
+    other.open(LEFT)
+    other.start()
+    see_ats(other)
+    m.sh("sleep 1")
+    see_nothing_lost(other.settle(), least=1)
+    update(owner)
+    owner.finish()
+    see_good_update(owner)
+    assert state(m, left) == "none"
+    config = m.config(left)
+    assert not pci.word(config, pci.COMMAND) & pci.COMMAND_MASTER
+    assert len(m.resets(left, config, "kernel", "ready")) == 1
+    assert not device_flushes(m, left, "kernel")
+    m.bind_vfio(left)
+    again = Running(m, "again", session="again", first=5)
+    again.open(LEFT)
+    again.start()
+    see_ats(again)
+    m.sh("sleep 2")
+    see_nothing_lost(again.settle(), least=10)
+    see_unmapped(again, LEFT)
+    assert not device_flushes(m, owner.devices[VIRTUAL[0]].bdf, "unmap")
+
+
+def held(start, **options):
+    """Start a machine with virtual functions at work; Linux's driver has the physical one."""
+    m = start(device_iotlb=True, topology=(Port(Vnet(PHYSICAL, vfs=2, block=True)),), **options)
+    bdf = m.bdf(PHYSICAL)
+    assert m.driver(bdf) == "virtio-pci"
+    m.sh(f"echo 0 >{attribute(m, bdf, 'sriov_drivers_autoprobe')};"
+         f"echo 2 >{attribute(m, bdf, 'sriov_numvfs')}")
+    for name in VIRTUAL:
+        m.bind_vfio(m.bdf(name))
+    m.sh(f"vfio-liveupdate hold {bdf}")
+    owner = Tenant(m)
+    owner.open(VIRTUAL[0])
+    owner.start()
+    see_ats(owner)
+    read_block(m, bdf)
+    assert pci.has_ats_enabled(m.config(bdf))
+    return m, owner, Witness(m, bdf)
+
+
+def read_block(m, bdf):
+    """See that Linux's driver of a virtio block device has it, and reads from it."""
+    disk = m.sh(f"ls {attribute(m, bdf, 'virtio*/block')}").strip()
+    m.sh(f"dd if=/dev/{disk} of=/dev/null bs=64k count=16 iflag=direct")
+
+
+def see_physical_alone(m, physical):
+    """See that nobody wrote to a function that is held, nor flushed it; ATS is as it was."""
+    see_held(m, physical)
+    assert pci.has_ats_enabled(m.config(physical.bdf))
+    assert not device_flushes(m, physical.bdf, "freeze")
+
+
+@pytest.mark.thorough
+@pytest.mark.cut(("modules", "legacy"), ("modules", "scalable"))
+def test_held(start, mode):
+    """The physical function is held: its virtual one runs on with ATS, and nobody flushes it."""
+    m, owner, physical = held(start, **MODES[mode])
+    left = m.bdf(LEFT)
+    for _ in range(2):
+        update(owner)
+        see_physical_alone(m, physical)
+        owner.finish()
+        see_ats(owner)
+        see_undisturbed(owner)
+        assert state(m, left) == "none" and not device_flushes(m, left, "kernel")
+        for device in owner.devices.values():
+            owner.mark(device)
+    see_good_update(owner)
+    see_unmapped(owner, VIRTUAL[0])
+    see_physical_alone(m, physical)
+    refuses_write(m, attribute(m, physical.bdf, "liveupdate_release"), 1)
+    owner.worker.kill()
+    m.sh(f"vfio-liveupdate release --yes {physical.bdf}")
+    assert state(m, physical.bdf) == "none"
+    read_block(m, physical.bdf)
+    m.sh(f"echo 2 >{attribute(m, physical.bdf, 'sriov_numvfs')}")
+    see_no_faults(owner)
+
+
+@pytest.mark.thorough
+@pytest.mark.cut(("modules", "legacy"), ("modules", "scalable"))
+@pytest.mark.parametrize("way", ["running", "held"])
+def test_virtual_not_used(start, mode, way):
+    """A kernel that uses no ATS ends virtual functions with it; it writes to none that is held."""
+    if way == "held":
+        m, owner, physical = held(start, **MODES[mode])
+    else:
+        m, owner = at_work(start, PHYSICAL, *VIRTUAL, topology=(Port(Vnet(PHYSICAL, vfs=2)),),
+                           **MODES[mode])
+    owner.preserve()
+    m.kexec(append="pci=noats")
+    for device in owner.devices.values():
+        m.wait_console(f"{device.bdf}.* its ATS is enabled, and this kernel does not use it",
+                       "freeze", timeout=1)
+        ats = ats_writes(m, device.bdf, "freeze")
+        assert ats and not ats[0].value & pci.ATS_ENABLE
+        assert not device_flushes(m, device.bdf, "freeze")
+    see_ats(owner, False)
+    if way == "held":
+        assert states(owner) == {"none"}
+        see_physical_alone(m, physical)
+        finish_without_devices(owner)
+        return
+    # Because of those that it came with it is not reset, and is to be had without its DMA.
+    kept = owner.devices.pop(PHYSICAL)
+    assert state(m, kept.bdf) == "incoming running"
+    assert not pci.word(m.config(kept.bdf), pci.COMMAND) & pci.COMMAND_MASTER
+    assert states(owner) == {"none"}
+    owner("session_retrieve", "S", owner.session)
+    owner("retrieve", "S", IOMMUFD_TOKEN, "I")
+    owner("retrieve", "S", kept.tokens[1], kept.memory)
+    owner("retrieve", "S", kept.tokens[0], kept.file)
+    for device in owner.devices.values():
+        owner("retrieve", "S", device.tokens[1], device.memory)
+        assert owner.fails("retrieve", "S", device.tokens[0], device.file) == "ENODEV"
+    owner.finish()
+    assert state(m, kept.bdf) == "none"
