@@ -15,6 +15,7 @@ from lab.vtd import Kind
 from lab.witness import Witness
 from test_sriov_held import attribute, see_held
 from test_sriov_refusals import refuses_write
+from test_tool import REFUSED, kexec, run
 from test_versions import between, version
 from update import (Owner, finish_without_devices, see_busy, see_good_update, see_no_faults,
                     see_nothing_lost, see_translation_on, see_undisturbed, state, states,
@@ -354,6 +355,10 @@ def test_not_used(start, mode):
     bdfs = [device.bdf for device in owner.devices.values()]
     entries = [vtd.Tables(m).entry(bdf) for bdf in bdfs]
     owner.preserve()
+    # The tool would not do that.
+    said = run(m, *kexec(m.next_kernel, "--append", "pci=realloc,noats", "-r", "-n"))
+    assert said.code == REFUSED
+    assert all(f"would stop {bdf}, which has ATS enabled" in said.err for bdf in bdfs)
     m.kexec(append="pci=noats iommu=pt")
     for bdf, entry in zip(bdfs, entries):
         m.wait_console(f"{bdf}.* its ATS is enabled, and this kernel does not use it", "freeze",
@@ -600,6 +605,8 @@ def test_held(start, mode):
     owner.worker.kill()
     m.sh(f"vfio-liveupdate release --yes {physical.bdf}")
     assert state(m, physical.bdf) == "none"
+    # The reset leaves it, in QEMU.
+    assert not pci.has_ats_enabled(m.config(physical.bdf))
     read_block(m, physical.bdf)
     m.sh(f"echo 2 >{attribute(m, physical.bdf, 'sriov_numvfs')}")
     see_no_faults(owner)

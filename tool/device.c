@@ -64,6 +64,36 @@ static void look_up_name(struct device *dev, struct pci_access *names)
 				 dev->vendor, dev->id));
 }
 
+/**
+ * device_has_ats() - Is the Address Translation Service of a device enabled?
+ * @dev: the device
+ *
+ * For root: others cannot read extended configuration space.
+ */
+bool device_has_ats(const struct device *dev)
+{
+	struct pci_access *access = names_open();
+	struct pci_cap *ats = NULL;
+	struct pci_dev *found;
+	unsigned int domain, bus, slot, function;
+	bool enabled = false;
+
+	access->method = PCI_ACCESS_SYS_BUS_PCI;
+	pci_init(access);
+	if (sscanf(dev->bdf, "%x:%x:%x.%x", &domain, &bus, &slot, &function) ==
+	    4) {
+		found = pci_get_dev(access, domain, bus, slot, function);
+		pci_fill_info(found, PCI_FILL_EXT_CAPS);
+		ats = pci_find_cap(found, PCI_EXT_CAP_ID_ATS, PCI_CAP_EXTENDED);
+		enabled = ats &&
+			  pci_read_word(found, ats->addr + PCI_ATS_CTRL) &
+				  PCI_ATS_CTRL_ENABLE;
+		pci_free_dev(found);
+	}
+	pci_cleanup(access);
+	return enabled;
+}
+
 /* --- attributes ------------------------------------------------------------- */
 
 static int read_attribute(const char *bdf, const char *name, char *buf,

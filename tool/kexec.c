@@ -106,6 +106,20 @@ static bool turns_iommu_off(const char *cmdline)
 	return ends_with_off(cmdline, "intel_iommu");
 }
 
+/* As the kernel does it: "noats" anywhere in pci= */
+static bool turns_ats_off(const char *cmdline)
+{
+	char values[MAX_CMDLINE], *state, *word;
+
+	cmdline_list(cmdline, "pci", values);
+	for (word = strtok_r(values, ",", &state); word;
+	     word = strtok_r(NULL, ",", &state)) {
+		if (!strcmp(word, "noats"))
+			return true;
+	}
+	return false;
+}
+
 /* As the kernel does it: the last word in intremap=; it is off without an IO-APIC, too */
 static bool turns_remapping_off(const char *cmdline)
 {
@@ -181,6 +195,28 @@ static void doubt_cmdline(struct doubts *doubts, const struct plan *plan,
 		       "the next kernel would stop at once: its command line turns off "
 		       "interrupt remapping, which keeps devices in running mode from raising "
 		       "interrupts");
+}
+
+/* A kernel that does not use ATS stops what has it; @all: what is not preserved yet, too */
+static void doubt_ats(struct doubts *doubts, const struct plan *plan,
+		      const struct devices *devices, bool all)
+{
+	if (!turns_ats_off(plan->cmdline))
+		return;
+
+	for (size_t i = 0; i < devices->count; i++) {
+		const struct device *dev = &devices->all[i];
+
+		if ((strcmp(dev->outgoing, "running") != 0 &&
+		     !(all && dev->bound.yes)) ||
+		    !device_has_ats(dev))
+			continue;
+		doubts->serious++;
+		complain(
+			"the next kernel would stop %s, which has ATS enabled: its command "
+			"line has pci=noats",
+			dev->bdf);
+	}
 }
 
 /* 0 when it does not say */
@@ -372,7 +408,7 @@ static int look_before(struct plan *plan)
 	struct doubts doubts = {};
 	struct sessions sessions = {};
 	struct devices devices = {};
-	bool running;
+	bool running, helpers;
 	int ret;
 
 	doubt_kernel(&doubts);
@@ -385,11 +421,11 @@ static int look_before(struct plan *plan)
 	doubt_image(&doubts, plan, &sessions);
 	running = !devices_read(&devices) && doubt_devices(&devices);
 	/* They have their devices running until they are told to stop */
-	if (helpers_own(&sessions)) {
-		running = true;
+	helpers = helpers_own(&sessions);
+	if (helpers)
 		doubt_running(&doubts, plan);
-	}
-	doubt_cmdline(&doubts, plan, running);
+	doubt_cmdline(&doubts, plan, running || helpers);
+	doubt_ats(&doubts, plan, &devices, helpers);
 	devices_free(&devices);
 	sessions_free(&sessions);
 	return doubts.serious ? EXIT_REFUSED : EXIT_OK;

@@ -159,6 +159,7 @@ bool device_preservable(const struct device *dev);
 bool device_came_held(const struct device *dev);
 bool device_held(const struct device *dev);
 const struct answer *device_objection(const struct device *dev);
+bool device_has_ats(const struct device *dev);
 
 /* --- kernel.c --- */
 

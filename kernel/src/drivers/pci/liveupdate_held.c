@@ -468,6 +468,9 @@ static int pci_liveupdate_release(struct pci_dev *pdev)
 	pci_clear_master(pdev);
 	pci_liveupdate_msix_off(pdev);
 	pci_set_power_state(pdev, PCI_D0);
+	/* The reset does it, too, by the specification: the IOMMU's driver relies on it */
+	if (held)
+		pci_liveupdate_end_ats(pdev);
 	ret = pci_liveupdate_reset(pdev);
 	if (ret) {
 		pci_liveupdate_set_read_only(pdev, held);
