@@ -117,8 +117,7 @@ def see_nothing_stale(m, name="vhost0"):
     assert not vhost.stale(vtd.Tables(m).reach(m.bdf(name)))
 
 
-@pytest.mark.cut(("modules", "legacy"), ("modules", "scalable"), ("modules", "first-stage"),
-                 ("debug", "legacy"), ("debug", "scalable"), ("distro", "scalable"))
+@pytest.mark.cut(("modules", "legacy"), ("debug", "scalable"), ("distro", "scalable"))
 def test_update(start, mode):
     """The goal: devices with ATS never stop, nothing is lost, and each flush comes."""
     m, owner = at_work(start, *BOTH, **MODES[mode])
@@ -148,7 +147,7 @@ def map_spare(owner, ioas, name, seed):
     owner("ioas_map_file", "I", ioas, name, PAGE, SPARE_SIZE - PAGE, SPARE + PAGE)
 
 
-@pytest.mark.cut(("modules", "legacy"), ("modules", "scalable"))
+@pytest.mark.cut(("modules", "scalable"))
 def test_other_memory(start, mode):
     """With another page table a device gets to other memory, and with none to nothing."""
     m, owner = at_work(start, "vhost0", topology=(Port(Vhost("vhost0")),), **MODES[mode])

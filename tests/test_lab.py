@@ -372,7 +372,9 @@ def test_group_file(small):
 
 
 @pytest.mark.only("modules")
-@pytest.mark.parametrize("options", MODES.values(), ids=MODES)
+@pytest.mark.parametrize("options", [
+    options if mode == "first-stage" else pytest.param(options, marks=pytest.mark.thorough)
+    for mode, options in MODES.items()], ids=MODES)
 def test_translations_are_cached(start, options):
     """A Vhost works, keeps translations until they are flushed, and none after that."""
     m = start(topology=CACHING, device_iotlb=True, append="iommu.strict=1", **options)
@@ -558,7 +560,7 @@ def see_flush(m, bdf, domain, since, until, size):
     assert third.kind == Kind.WAIT
 
 
-@pytest.mark.cut(("modules", "legacy"), ("modules", "scalable"), ("modules", "first-stage"))
+@pytest.mark.cut(("modules", "legacy"))
 def test_invalidations_of_a_device(start, mode):
     """Where memory is unmapped the trace shows what a device with ATS is told, and when."""
     m = start(topology=(Port(Virtio("virtio0")),), device_iotlb=True, **MODES[mode])

@@ -1076,7 +1076,8 @@ def test_running_update(start):
         said = run(m, *kexec(m.next_kernel, "--append", f"'{words}'", "-r", "-n"))
         assert said.code == REFUSED and "turns off interrupt remapping" in said.err
     # No device has ATS.
-    for words in ("intel_iommu=off intel_iommu=on", "pci=noats", "intremap=off intremap=on", "maxcpus=1"):
+    for words in ("intel_iommu=off intel_iommu=on", "pci=noats", "intremap=off intremap=on",
+                  "maxcpus=1"):
         assert run(m, *kexec(m.next_kernel, "--append", f"'{words}'", "-r", "-n")).code == OK
     before = m.sh(BOOT_ID)
     m.kexec_by(f"vfio-liveupdate {' '.join(kexec(m.next_kernel, '--reuse-cmdline'))}")
