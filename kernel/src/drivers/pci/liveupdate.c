@@ -887,11 +887,13 @@ void pci_liveupdate_abandon(struct pci_dev *pdev)
 
 	pci_liveupdate_disown(pdev);
 	ret = pci_liveupdate_reset(pdev);
-	if (ret)
+	if (ret) {
+		pci_liveupdate_no_master(pdev);
 		pci_err(pdev, "live update: cannot be reset, and belongs to nobody until the next boot (%pe)\n",
 			ERR_PTR(ret));
-	else
-		iommu_liveupdate_release(&pdev->dev);
+		return;
+	}
+	iommu_liveupdate_release(&pdev->dev);
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_abandon);
 

@@ -90,6 +90,8 @@ static const struct {
 		"PASIDs of it are attached to page tables", -EOPNOTSUPP },
 	[PCI_LIVEUPDATE_PRI] = { "pri",
 		"page requests of it, or of its physical function, are handled", -EOPNOTSUPP },
+	[PCI_LIVEUPDATE_SILENT] = { "does-not-answer",
+		"it did not answer when its translations were to be flushed", -EIO },
 	[PCI_LIVEUPDATE_DIRECT] = { "direct-mapping",
 		"firmware wants a direct mapping for it", -EOPNOTSUPP },
 	[PCI_LIVEUPDATE_RESETTING] = { "resetting",

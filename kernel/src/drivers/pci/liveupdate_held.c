@@ -300,7 +300,7 @@ static int pci_liveupdate_adopt(struct pci_driver *drv, struct pci_dev *pf,
 
 	pci_liveupdate_set_read_only(pf, false);
 	/* Without a reset it has translations of the previous kernel's */
-	pci_liveupdate_end_ats(pf);
+	pci_liveupdate_end_services(pf);
 	ret = drv->liveupdate->adopt(pf, id, left->data);
 	pci_liveupdate_forget_left(pf);
 	if (ret < 0) {
@@ -470,7 +470,7 @@ static int pci_liveupdate_release(struct pci_dev *pdev)
 	pci_set_power_state(pdev, PCI_D0);
 	/* The reset does it, too, by the specification: the IOMMU's driver relies on it */
 	if (held)
-		pci_liveupdate_end_ats(pdev);
+		pci_liveupdate_end_services(pdev);
 	ret = pci_liveupdate_reset(pdev);
 	if (ret) {
 		pci_liveupdate_set_read_only(pdev, held);

@@ -82,40 +82,31 @@ static void pci_liveupdate_turn_off(struct pci_dev *pdev, int cap, int reg,
 }
 
 /**
- * pci_liveupdate_end_ats() - Have a device forget all translations
- * @pdev: Device that does no DMA any more, and whose configuration space can be written.
- *
- * Context: Process context.
- */
-void pci_liveupdate_end_ats(struct pci_dev *pdev)
-{
-	pci_liveupdate_turn_off(pdev, PCI_EXT_CAP_ID_ATS, PCI_ATS_CTRL,
-				PCI_ATS_CTRL_ENABLE);
-	pdev->ats_enabled = 0;
-}
-
-/**
  * pci_liveupdate_end_services() - Turn off what a device came with
  * @pdev: Device that does no DMA any more, and whose configuration space can be written.
  *
  * It forgets all translations, and makes no requests for more. ATS goes before PASID,
- * which must not change while ATS is enabled (see intel_iommu_probe_finalize()).
+ * which must not change while ATS is enabled (see intel_iommu_probe_finalize()), and which
+ * a physical function keeps for its virtual ones.
  *
  * Context: Process context.
  */
 void pci_liveupdate_end_services(struct pci_dev *pdev)
 {
-	if (pdev->is_virtfn) {
-		pci_liveupdate_end_ats(pdev);
-		return;
-	}
+	if (!pdev->is_virtfn)
+		pci_liveupdate_turn_off(pdev, PCI_EXT_CAP_ID_PRI, PCI_PRI_CTRL,
+					PCI_PRI_CTRL_ENABLE);
+	pdev->pri_enabled = 0;
 
-	pci_liveupdate_turn_off(pdev, PCI_EXT_CAP_ID_PRI, PCI_PRI_CTRL,
-				PCI_PRI_CTRL_ENABLE);
-	pci_liveupdate_end_ats(pdev);
+	pci_liveupdate_turn_off(pdev, PCI_EXT_CAP_ID_ATS, PCI_ATS_CTRL,
+				PCI_ATS_CTRL_ENABLE);
+	pdev->ats_enabled = 0;
+
+	if (pdev->is_virtfn || pci_num_vf(pdev))
+		return;
+
 	pci_liveupdate_turn_off(pdev, PCI_EXT_CAP_ID_PASID, PCI_PASID_CTRL,
 				PCI_PASID_CTRL_ENABLE);
-	pdev->pri_enabled = 0;
 	pdev->pasid_enabled = 0;
 }
 
@@ -137,7 +128,8 @@ int pci_liveupdate_quiesce_pri(struct pci_dev *pdev)
 	u16 status;
 	int ret;
 
-	if (!pdev->pri_cap || pdev->is_virtfn)
+	/* What has never been enabled has nothing outstanding, whatever it says */
+	if (!pdev->pri_cap || pdev->is_virtfn || !pdev->pri_reqs_alloc)
 		return 0;
 
 	if (pdev->pri_enabled)

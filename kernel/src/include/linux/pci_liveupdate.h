@@ -56,6 +56,7 @@ enum pci_liveupdate_state {
  * @PCI_LIVEUPDATE_PRI:          It makes page requests, or could: its page table
  *                               has a fault handler, or its physical function has
  *                               the Page Request Interface enabled.
+ * @PCI_LIVEUPDATE_SILENT:       It did not answer when its device TLB was to be flushed.
  * @PCI_LIVEUPDATE_DIRECT:       Firmware wants memory to be mapped for it.
  * @PCI_LIVEUPDATE_RESETTING:    It is being reset.
  * @PCI_LIVEUPDATE_NO_DRIVER:    No driver is bound to it.
@@ -80,6 +81,7 @@ enum pci_liveupdate_why {
 	PCI_LIVEUPDATE_IOMMU_ALIAS,
 	PCI_LIVEUPDATE_PASID,
 	PCI_LIVEUPDATE_PRI,
+	PCI_LIVEUPDATE_SILENT,
 	PCI_LIVEUPDATE_DIRECT,
 	PCI_LIVEUPDATE_RESETTING,
 	PCI_LIVEUPDATE_NO_DRIVER,
@@ -197,7 +199,6 @@ void pci_liveupdate_msix_off(struct pci_dev *pdev);
 struct pci_dev *pci_liveupdate_get_bar_owner(phys_addr_t start, size_t size);
 void pci_liveupdate_set_read_only(struct pci_dev *pdev, bool read_only);
 void pci_liveupdate_adopt_services(struct pci_dev *pdev);
-void pci_liveupdate_end_ats(struct pci_dev *pdev);
 void pci_liveupdate_end_services(struct pci_dev *pdev);
 int pci_liveupdate_quiesce_pri(struct pci_dev *pdev);
 void pci_liveupdate_pack_state(struct pci_saved_state *state,

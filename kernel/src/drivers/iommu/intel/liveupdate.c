@@ -773,6 +773,14 @@ static void intel_liveupdate_entry_drop(const struct iommu_unit_ser *unit,
 	__iommu_flush_cache(iommu, context, sizeof(*context));
 }
 
+static void intel_liveupdate_drop(struct device_domain_info *info)
+{
+	iommu_liveupdate_drop_device(info->dev);
+	/* It may be enabled still, for virtual functions that go on */
+	if (to_pci_dev(info->dev)->pasid_enabled)
+		info->pasid_supported = 0;
+}
+
 /* A device is probed: does its entry come from the previous kernel, and is it its? */
 void intel_liveupdate_probe_device(struct device_domain_info *info)
 {
@@ -794,7 +802,7 @@ void intel_liveupdate_probe_device(struct device_domain_info *info)
 	    intel_liveupdate_adopt_services(info, &entry))
 		info->liveupdate = true;
 	else
-		iommu_liveupdate_drop_device(info->dev);
+		intel_liveupdate_drop(info);
 }
 
 /*
@@ -1212,7 +1220,10 @@ static int is_other_id(struct pci_dev *pdev, u16 alias, void *data)
 	return alias != PCI_DEVID(info->bus, info->devfn);
 }
 
-/* Is it a change from one page table to another of the same kind, and no more? */
+/*
+ * Is it a change from one page table to another of the same kind, and no more? With ATS
+ * only for a device that ends if it cannot be told to forget what it had.
+ */
 static bool can_replace(struct dmar_domain *domain, struct device *dev,
 			struct iommu_domain *iommu_old)
 {
@@ -1222,6 +1233,7 @@ static bool can_replace(struct dmar_domain *domain, struct device *dev,
 	if (!old || &old->domain != iommu_old || !info->domain_attached ||
 	    !dev_is_pci(dev) || dev_is_real_dma_subdevice(dev) ||
 	    pci_for_each_dma_alias(to_pci_dev(dev), is_other_id, info) ||
+	    (info->ats_enabled && !info->liveupdate) ||
 	    domain->domain.iopf_handler || iommu_old->iopf_handler ||
 	    !boot_cpu_has(X86_FEATURE_CX16))
 		return false;

@@ -40,10 +40,11 @@
  * Where a device does not answer: the hardware gives a flush of a device TLB up after a
  * time (Invalidation Time-out Error; PCI Express 4.0, 10.3.1, has 60 to 90 seconds). Linux
  * tries again, forever, or takes it for done if the device is not present. A device that
- * came through a live update ends instead, and so does any that is not present: its entry
- * is made not present, before the flush returns and any memory is freed, and stays so
- * until it is removed. The unit refuses whatever it does, translated requests, too. What
- * others had submitted, which the time-out has aborted, is submitted again without it.
+ * came through a live update ends instead: its entry is made not present, before the flush
+ * returns and any memory is freed, and stays so until it is removed. The unit refuses
+ * whatever it does, translated requests, too. What else was submitted, by others or with
+ * the same flush, and the time-out has aborted, is submitted again without it; without
+ * any other device, too, that is not present.
  *
  * Restrictions:
  *
@@ -65,9 +66,13 @@
 #define DESC_DEV_IOTLB_SID	GENMASK_ULL(47, 32)
 #define DESC_DEV_EIOTLB_SID	GENMASK_ULL(31, 16)
 
-/* device_domain_info.liveupdate_end: it does not answer; and the unit refuses its DMA */
-#define END_SILENT		1
-#define END_BLOCKED		2
+/*
+ * device_domain_info.liveupdate_end: it is not there, and what flushes it is left out once;
+ * it does not answer; and the unit refuses its DMA
+ */
+#define END_GONE		1
+#define END_SILENT		2
+#define END_BLOCKED		3
 
 /* --- outgoing --------------------------------------------------------------- */
 
@@ -76,6 +81,9 @@ enum pci_liveupdate_why
 intel_liveupdate_check_services(const struct device_domain_info *info)
 {
 	struct pci_dev *pdev = to_pci_dev(info->dev);
+
+	if (intel_liveupdate_has_ended(info))
+		return PCI_LIVEUPDATE_SILENT;
 
 	/* A physical function that is preserved, too, has it disabled already */
 	if (info->iopf_refcount ||
@@ -170,7 +178,6 @@ bool intel_liveupdate_adopt_services(struct device_domain_info *info,
 	if (why) {
 		dev_err(info->dev, "live update: %s: its DMA ends\n", why);
 		pdev->ats_enabled = 0;
-		pdev->pasid_enabled = 0;
 		return false;
 	}
 
@@ -245,6 +252,12 @@ bool intel_liveupdate_enable_pri(struct device_domain_info *info)
 
 /* --- a device that does not answer ------------------------------------------- */
 
+/* Does the device stay without an entry, whatever it is attached to? */
+bool intel_liveupdate_has_ended(const struct device_domain_info *info)
+{
+	return READ_ONCE(info->liveupdate_end) >= END_SILENT;
+}
+
 /*
  * The unit refuses whatever the device does, before this returns, and goes on doing so:
  * nothing makes its entry present again. Any context in which qi_submit_sync() may be
@@ -261,7 +274,7 @@ static void block_device(struct device_domain_info *info)
 
 static void end_device(struct device_domain_info *info)
 {
-	if (READ_ONCE(info->liveupdate_end))
+	if (intel_liveupdate_has_ended(info))
 		return;
 
 	WRITE_ONCE(info->liveupdate_end, END_SILENT);
@@ -269,16 +282,14 @@ static void end_device(struct device_domain_info *info)
 	dev_err(info->dev, "live update: does not answer when its translations are to be flushed: its DMA ends, until it is removed and found again\n");
 }
 
-/* Does the device stay without an entry, whatever it is attached to? */
-bool intel_liveupdate_has_ended(const struct device_domain_info *info)
-{
-	return READ_ONCE(info->liveupdate_end);
-}
-
-/* Its device TLB should be flushed, and it is not there to be asked: it may come back. */
+/*
+ * Its device TLB should be flushed, and it is not there to be asked: it may come back. One
+ * without power has lost what it had, and ATS is enabled anew when it gets power again.
+ */
 void intel_liveupdate_end_absent(struct device_domain_info *info)
 {
-	if (!info->liveupdate)
+	if (!info->liveupdate ||
+	    pci_physfn(to_pci_dev(info->dev))->current_state == PCI_D3cold)
 		return;
 
 	end_device(info);
@@ -295,8 +306,7 @@ void intel_liveupdate_flush_device(struct device_domain_info *info)
 		return;
 
 	if (!pci_device_is_present(to_pci_dev(info->dev))) {
-		end_device(info);
-		block_device(info);
+		intel_liveupdate_end_absent(info);
 		return;
 	}
 
@@ -347,9 +357,12 @@ bool intel_liveupdate_timed_out(struct intel_iommu *iommu, u16 sid, int index,
 	if (!info)
 		return !is_submitted(iommu, index, wait_index, sid);
 
-	if (info->liveupdate || !dev_is_pci(dev) ||
-	    !pci_device_is_present(to_pci_dev(dev)))
+	if (info->liveupdate) {
 		end_device(info);
+	} else if (!pci_device_is_present(to_pci_dev(dev))) {
+		WRITE_ONCE(info->liveupdate_end, END_GONE);
+		WRITE_ONCE(iommu->liveupdate_ended, true);
+	}
 
 	return true;
 }
@@ -367,7 +380,7 @@ static struct device_domain_info *ended_device(struct intel_iommu *iommu,
 	dev = device_rbtree_find(iommu, sid);
 	info = dev ? dev_iommu_priv_get(dev) : NULL;
 
-	return info && intel_liveupdate_has_ended(info) ? info : NULL;
+	return info && READ_ONCE(info->liveupdate_end) ? info : NULL;
 }
 
 /*
@@ -387,10 +400,12 @@ unsigned int intel_liveupdate_skip_ended(struct intel_iommu *iommu,
 	for (unsigned int i = 0; i < count; i++) {
 		struct device_domain_info *info = ended_device(iommu, &desc[i]);
 
-		if (info)
+		if (!info)
+			desc[left++] = desc[i];
+		else if (intel_liveupdate_has_ended(info))
 			block_device(info);
 		else
-			desc[left++] = desc[i];
+			WRITE_ONCE(info->liveupdate_end, 0);
 	}
 
 	return left;

@@ -119,7 +119,8 @@ struct fake_device {
  * @head:     Index of the next descriptor.
  * @asked:    It waits for this device's answer to a flush,
  * @answer:   which comes then,
- * @forgets:  and is of %FAKE_IOVA, too.
+ * @forgets:  and is of %FAKE_IOVA, too,
+ * @ranged:   and not of all that it has.
  * @timeout:  When a flush is given up that a device has not answered.
  * @late:     That device.
  * @lost:     How many wait descriptors have been read since.
@@ -130,6 +131,7 @@ struct fake_device {
  * @watched:  A page that the driver must not free before a flush has completed; the test
  *            has a reference, too.
  * @freed:    It did.
+ * @crowd:    Somebody else flushes all that a device has, also when this page is free.
  * @log:      What it was told to do, and did, as words.
  */
 struct fake_unit {
@@ -142,6 +144,7 @@ struct fake_unit {
 	struct fake_device *asked;
 	ktime_t answer;
 	bool forgets;
+	bool ranged;
 	ktime_t timeout;
 	struct fake_device *late;
 	unsigned int lost;
@@ -151,6 +154,7 @@ struct fake_unit {
 	unsigned int timeouts;
 	struct page *watched;
 	bool freed;
+	bool crowd;
 	char log[FAKE_LOG_SIZE];
 };
 

@@ -237,6 +237,9 @@ static void fake_check_memory(struct fake_unit *unit)
 {
 	struct page *watched = READ_ONCE(unit->watched);
 
+	if (unit->crowd && !unit->ranged)
+		return;
+
 	if (watched && page_count(watched) < 2)
 		unit->freed = true;
 }
@@ -247,6 +250,7 @@ static void fake_ask(struct fake_unit *unit, struct fake_device *dev, u64 start,
 	unit->asked = dev;
 	unit->answer = ktime_add_us(ktime_get(), FAKE_ANSWER_US);
 	unit->forgets = !size || fake_in_range(start, size);
+	unit->ranged = size;
 }
 
 static void fake_answer(struct fake_unit *unit)

@@ -215,10 +215,11 @@ static void adopt_differs(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, good && param->flags & ATS, !!info->ats_enabled);
 	KUNIT_EXPECT_EQ(test, good && param->flags & PASID,
 			!!info->pasid_enabled);
-	/* To the PCI core nothing is enabled of a device whose DMA ends */
+	/* PASID is what its virtual functions go by, which may go on */
 	KUNIT_EXPECT_EQ(test, good && param->ats & PCI_ATS_CTRL_ENABLE,
 			!!pdev->ats_enabled);
-	KUNIT_EXPECT_EQ(test, good && param->pasid & PCI_PASID_CTRL_ENABLE,
+	KUNIT_EXPECT_EQ(test, param->pasid != 0xffff &&
+			param->pasid & PCI_PASID_CTRL_ENABLE,
 			!!pdev->pasid_enabled);
 	KUNIT_EXPECT_STREQ(test, "", services->pci.log);
 }
@@ -267,38 +268,6 @@ static void end_all(struct kunit *test)
 	services->pci.log[0] = '\0';
 	pci_liveupdate_end_services(pdev);
 	KUNIT_EXPECT_STREQ(test, "", services->pci.log);
-}
-
-/* ATS alone, of any function, and once */
-static void end_ats(struct kunit *test)
-{
-	struct services *services = services_start(test, 0);
-	struct pci_dev *pdev = services->pci.pdev[0];
-
-	set_enabled(&services->pci, 0, 0x8009, 7);
-	set_enabled(&services->pci, FAKE_FUNCTIONS - 1, 0x8000, 0);
-	pci_liveupdate_adopt_services(pdev);
-	pci_liveupdate_adopt_services(services->vf);
-
-	pci_liveupdate_end_ats(pdev);
-	KUNIT_EXPECT_STREQ(test, "ats=9", services->pci.log);
-	KUNIT_EXPECT_FALSE(test, pdev->ats_enabled);
-	KUNIT_EXPECT_TRUE(test, pdev->pasid_enabled);
-	pci_liveupdate_end_ats(services->vf);
-	KUNIT_EXPECT_STREQ(test, "ats=9 ats=0", services->pci.log);
-	KUNIT_EXPECT_FALSE(test, services->vf->ats_enabled);
-
-	services->pci.log[0] = '\0';
-	pci_liveupdate_end_ats(pdev);
-	pci_liveupdate_end_ats(services->vf);
-	KUNIT_EXPECT_STREQ(test, "", services->pci.log);
-
-	/* One that does not answer has it off for the PCI core, too */
-	set_enabled(&services->pci, 0, 0xffff, 0xffff);
-	pdev->ats_enabled = 1;
-	pci_liveupdate_end_ats(pdev);
-	KUNIT_EXPECT_STREQ(test, "", services->pci.log);
-	KUNIT_EXPECT_FALSE(test, pdev->ats_enabled);
 }
 
 static void end_without(struct kunit *test)
@@ -382,6 +351,16 @@ static void quiesce(struct kunit *test)
 	KUNIT_EXPECT_STREQ(test, "", services->pci.log);
 }
 
+/* Linux has never enabled it: nothing is outstanding, although it has not stopped. */
+static void quiesce_unused(struct kunit *test)
+{
+	struct services *services = services_start(test, 0);
+
+	services->pci.functions[0].stopped_at = KTIME_MAX;
+	expect_quiesce(test, services->pci.pdev[0], &quiesce_none);
+	KUNIT_EXPECT_STREQ(test, "", services->pci.log);
+}
+
 /* Nothing is done, and none is waited for, whatever the physical function does. */
 static void quiesce_virtual(struct kunit *test)
 {
@@ -414,10 +393,10 @@ static struct kunit_case services_cases[] = {
 	KUNIT_CASE_PARAM(adopt_differs, differ_case_gen_params),
 	KUNIT_CASE(adopt_held),
 	KUNIT_CASE(end_all),
-	KUNIT_CASE(end_ats),
 	KUNIT_CASE(end_without),
 	KUNIT_CASE(end_virtual),
 	KUNIT_CASE_PARAM(quiesce, quiesce_case_gen_params),
+	KUNIT_CASE(quiesce_unused),
 	KUNIT_CASE(quiesce_virtual),
 	KUNIT_CASE(quiesce_without),
 	{}
