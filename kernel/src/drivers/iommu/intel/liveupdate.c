@@ -773,9 +773,13 @@ static void intel_liveupdate_entry_drop(const struct iommu_unit_ser *unit,
 	__iommu_flush_cache(iommu, context, sizeof(*context));
 }
 
+/* Its DMA ends, if it came with any, and with it what it had enabled. */
 static void intel_liveupdate_drop(struct device_domain_info *info)
 {
 	iommu_liveupdate_drop_device(info->dev);
+	info->liveupdate = false;
+	info->ats_enabled = 0;
+	info->pasid_enabled = 0;
 	/* It may be enabled still, for virtual functions that go on */
 	if (to_pci_dev(info->dev)->pasid_enabled)
 		info->pasid_supported = 0;
@@ -850,9 +854,7 @@ bool intel_liveupdate_adopt_pasid_table(struct device_domain_info *info)
 	pasid_table = kzalloc_obj(*pasid_table);
 	if (!pasid_table) {
 		dev_err(info->dev, "live update: no memory to take it over, its DMA ends\n");
-		iommu_liveupdate_drop_device(info->dev);
-		intel_liveupdate_forget_services(info);
-		info->liveupdate = false;
+		intel_liveupdate_drop(info);
 		return false;
 	}
 

@@ -54,7 +54,6 @@ int intel_liveupdate_keep_services(struct device_domain_info *info, u8 *flags,
 void intel_liveupdate_return_services(struct device_domain_info *info);
 bool intel_liveupdate_adopt_services(struct device_domain_info *info,
 				     const struct iommu_dev_ser *entry);
-void intel_liveupdate_forget_services(struct device_domain_info *info);
 void intel_liveupdate_setup_held(struct device_domain_info *info);
 
 #define INTEL_LIVEUPDATE_OPS	(&intel_liveupdate_ops)

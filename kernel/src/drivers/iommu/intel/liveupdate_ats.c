@@ -130,12 +130,19 @@ int intel_liveupdate_keep_services(struct device_domain_info *info, u8 *flags,
 	return 0;
 }
 
-/* The device is preserved no more, and its PRI has stopped. */
+/* Enable PRI again, if it has stopped. */
+static void enable_pri(struct device_domain_info *info)
+{
+	iommu_enable_pci_pri(info);
+	if (info->pri_enabled)
+		info->liveupdate_pri = 0;
+}
+
+/* The device is preserved no more. */
 void intel_liveupdate_return_services(struct device_domain_info *info)
 {
 	if (info->liveupdate_pri)
-		iommu_enable_pci_pri(info);
-	info->liveupdate_pri = !info->pri_enabled && info->liveupdate_pri;
+		enable_pri(info);
 }
 
 /* --- incoming --------------------------------------------------------------- */
@@ -187,13 +194,6 @@ bool intel_liveupdate_adopt_services(struct device_domain_info *info,
 	return true;
 }
 
-/* Its DMA has ended, and with it what it had enabled. */
-void intel_liveupdate_forget_services(struct device_domain_info *info)
-{
-	info->ats_enabled = 0;
-	info->pasid_enabled = 0;
-}
-
 /*
  * A physical function that is held: it is not written to, and works without these when
  * its driver has it again. Those of its virtual functions need what it says of them.
@@ -243,9 +243,7 @@ bool intel_liveupdate_enable_pri(struct device_domain_info *info)
 	__iommu_flush_cache(iommu, context, sizeof(*context));
 	iommu->flush.flush_context(iommu, 0, PCI_DEVID(info->bus, info->devfn),
 				   DMA_CCMD_MASK_NOBIT, DMA_CCMD_DEVICE_INVL);
-	intel_liveupdate_return_services(info);
-	if (!info->pri_enabled)
-		iommu_enable_pci_pri(info);
+	enable_pri(info);
 
 	return info->pri_enabled;
 }

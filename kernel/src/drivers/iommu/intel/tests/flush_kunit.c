@@ -162,7 +162,8 @@ static void handover_ats_off(struct kunit *test)
 	fake_attach(intel_iommu_ops.blocked_domain, dev, machine->domains[0]);
 	if (dev->info.ats_enabled)
 		pci_disable_ats(machine->pci.pdev[0]);
-	intel_liveupdate_forget_services(&dev->info);
+	dev->info.ats_enabled = 0;
+	dev->info.pasid_enabled = 0;
 	dev->info.ats_supported = 0;
 	fake_attach(machine->domains[0], dev, NULL);
 	dev->tlb = 0;
