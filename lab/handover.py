@@ -10,6 +10,8 @@ Fields are found by name: handover.iommu["devices"] is an address, of which FIEL
 
 import struct
 
+from .trace import bdf_of_id
+
 FDT_BEGIN_NODE, FDT_END_NODE, FDT_PROP = 1, 2, 3
 ADDRESS = ~0xfff & (1 << 52) - 1
 
@@ -132,6 +134,11 @@ class Handover:
     def device(self, index=0):
         """Return an entry of the list of devices."""
         return self.record(self.iommu["devices"] + index * DEVICE_SIZE, DEVICE)
+
+    def place_of(self, bdf):
+        """Return which entry of the list of devices is a device's, by its address."""
+        return next(i for i in range(self.iommu["device_count"])
+                    if bdf_of_id(self.device(i)["bdf"]) == bdf)
 
     def unit(self, index=0):
         """Return an entry of the list of units."""

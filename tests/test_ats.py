@@ -17,9 +17,9 @@ from test_sriov_held import attribute, see_held
 from test_sriov_refusals import refuses_write
 from test_tool import REFUSED, kexec, run
 from test_versions import between, version
-from update import (Owner, finish_without_devices, see_busy, see_good_update, see_no_faults,
-                    see_nothing_lost, see_translation_on, see_undisturbed, state, states,
-                    take_over)
+from update import (Owner, finish_without_devices, move_away, see_busy, see_good_update,
+                    see_no_faults, see_nothing_lost, see_translation_on, see_undisturbed, state,
+                    states, take_over)
 
 PLAIN = (Port(Virtio("virtio0", ats=False)),)
 BOTH = ("virtio0", "vhost0")
@@ -157,7 +157,7 @@ def test_other_memory(start, mode):
     assert len(set(old)) > 1
     owner.preserve(iommufd=False, devices=False)
     owner("preserve", "S", SPARE_TOKEN, "X")
-    owner("preserve", "S", 90, "I")
+    owner("preserve", "S", IOMMUFD_TOKEN, "I")
     owner("preserve", "S", owner.devices["vhost0"].tokens[0], owner.devices["vhost0"].file)
     m.kexec()
     owner.retrieve()
@@ -341,10 +341,15 @@ def test_removed(start, mode):
     assert state(m, bdf) == "none"
 
 
-def ats_writes(m, bdf, since):
-    """Return what was written to a device's ATS control register."""
-    place = pci.extended_capability(m.config(bdf), pci.EXT_CAP_ATS) + pci.ATS_CONTROL
-    return m.config_writes(bdf, place, since)
+def see_ats_ended(m, bdf):
+    """See that a kernel without ATS turned a device's off, and flushed nothing; returns when."""
+    m.wait_console(f"{bdf}.* its ATS is enabled, and this kernel does not use it", "freeze",
+                   timeout=1)
+    control = pci.extended_capability(m.config(bdf), pci.EXT_CAP_ATS) + pci.ATS_CONTROL
+    ats = m.config_writes(bdf, control, "freeze")
+    assert ats and not ats[0].value & pci.ATS_ENABLE
+    assert not device_flushes(m, bdf, "freeze")
+    return ats[0].time
 
 
 @pytest.mark.cut(("modules", "legacy"))
@@ -360,15 +365,12 @@ def test_not_used(start, mode):
     assert all(f"would stop {bdf}, which has ATS enabled" in said.err for bdf in bdfs)
     m.kexec(append="pci=noats iommu=pt")
     for bdf, entry in zip(bdfs, entries):
-        m.wait_console(f"{bdf}.* its ATS is enabled, and this kernel does not use it", "freeze",
-                       timeout=1)
+        ended = see_ats_ended(m, bdf)
         masters = [event for event in m.config_writes(bdf, pci.COMMAND, "freeze")
                    if not event.value & pci.COMMAND_MASTER]
-        ats = ats_writes(m, bdf, "freeze")
-        assert ats and not ats[0].value & pci.ATS_ENABLE and masters[0].time < ats[0].time
-        forgotten = [item for item in flushes(m, "freeze") if item.time > ats[0].time]
+        assert masters[0].time < ended
+        forgotten = [item for item in flushes(m, "freeze") if item.time > ended]
         assert forgotten[0].kind == Kind.CONTEXT
-        assert not device_flushes(m, bdf, "freeze")
         assert vtd.Tables(m).entry(bdf) != entry
     assert states(owner) == {"none"}
     see_ats(owner, False)
@@ -390,9 +392,7 @@ def test_that_is_not_there(start, mode):
     handover = Handover(m)
 
     def pretend(h):
-        h.read()
-        nvme = owner.devices["nvme0"].bdf
-        index = next(i for i in range(2) if vtd.trace.bdf_of_id(h.device(i)["bdf"]) == nvme)
+        index = h.read().place_of(owner.devices["nvme0"].bdf)
         h.device(index)["flags"] = 1
         place = h.context(index)
         h.poke(place, h.words(place)[0] | 4)
@@ -417,19 +417,7 @@ def test_absent(start):
     gone = owner.devices["vhost0"].bdf
     moved = gone.replace("00.0", "01.0")
 
-    def move(h):
-        # As if it were in another place now.
-        h.read()
-        index = next(i for i in range(2) if vtd.trace.bdf_of_id(h.device(i)["bdf"]) == gone)
-        place = h.context(index)
-        h.poke(place + 8 * 16, *h.words(place, 2))
-        h.poke(place, 0, 0)
-        was = h.device(index)["bdf"]
-        for record in (h.device(index), *(entry for entry in h.pci_devices()
-                                          if entry["bdf"] == was)):
-            record["bdf"] = was + 8
-
-    m.kexec(look=lambda: move(handover))
+    m.kexec(look=lambda: move_away(handover, gone))
     m.wait_console("was preserved and is not there", "jump", timeout=1)
     owner.devices.pop("vhost0")
     owner.retrieve()
@@ -625,11 +613,7 @@ def test_virtual_not_used(start, mode, way):
     owner.preserve()
     m.kexec(append="pci=noats")
     for device in owner.devices.values():
-        m.wait_console(f"{device.bdf}.* its ATS is enabled, and this kernel does not use it",
-                       "freeze", timeout=1)
-        ats = ats_writes(m, device.bdf, "freeze")
-        assert ats and not ats[0].value & pci.ATS_ENABLE
-        assert not device_flushes(m, device.bdf, "freeze")
+        see_ats_ended(m, device.bdf)
     see_ats(owner, False)
     if way == "held":
         assert states(owner) == {"none"}

@@ -78,18 +78,23 @@ def test_devices_and_groups(standard):
     assert standard.driver(standard.bdf("nvme1")) == "nvme"
 
 
+def see_blocks(m, w, kind, drive):
+    """See that a user-space driver of a drive writes and reads, also a file."""
+    w(f"{kind}_write", drive, 100, 1000, 5)
+    w(f"{kind}_flush", drive)
+    w(f"{kind}_read_check", drive, 100, 1000, 5)
+    assert w.fails(f"{kind}_read_check", drive, 100, 1000, 6) == "EILSEQ"
+    w(f"{kind}_write_file", drive, 5000, "/bin/guest")
+    size = m.sh("stat -c %s /bin/guest")
+    w(f"{kind}_read_file", drive, 5000, size, "/tmp/guest")
+    m.sh("cmp /bin/guest /tmp/guest")
+
+
 def test_nvme_in_user_space(standard):
     """The user-space NVMe driver writes and reads, also a file; another process goes on."""
     w = standard.worker("owner")
     nvme(standard, w, "nvme1")
-    w("nvme_write", "N", 100, 1000, 5)
-    w("nvme_flush", "N")
-    w("nvme_read_check", "N", 100, 1000, 5)
-    assert w.fails("nvme_read_check", "N", 100, 1000, 6) == "EILSEQ"
-    w("nvme_write_file", "N", 5000, "/bin/guest")
-    size = standard.sh("stat -c %s /bin/guest")
-    w("nvme_read_file", "N", 5000, size, "/tmp/guest")
-    standard.sh("cmp /bin/guest /tmp/guest")
+    see_blocks(standard, w, "nvme", "N")
     w("nvme_queue_reads", "N", 100, 1000, 5)
     w("close", "N")
     w("nvme_adopt", "N", "D", "M")
@@ -601,14 +606,7 @@ def test_virtio_in_user_space(start):
     w.vfio("D", bdf)
     w.dma_memory("M", NVME_MEMORY, IOVA)
     w("virtio_start", "V", "D", "M", IOVA)
-    w("virtio_write", "V", 100, 1000, 5)
-    w("virtio_flush", "V")
-    w("virtio_read_check", "V", 100, 1000, 5)
-    assert w.fails("virtio_read_check", "V", 100, 1000, 6) == "EILSEQ"
-    w("virtio_write_file", "V", 5000, "/bin/guest")
-    size = m.sh("stat -c %s /bin/guest")
-    w("virtio_read_file", "V", 5000, size, "/tmp/guest")
-    m.sh("cmp /bin/guest /tmp/guest")
+    see_blocks(m, w, "virtio", "V")
     m.throttle("virtio0", 20, writes=True)
     assert int(w("virtio_queue_mixed", "V", 100, 1000, 5)) > 100
     w("close", "V")

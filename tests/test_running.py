@@ -5,11 +5,11 @@ import pytest
 
 from conftest import MODES
 from lab import Igb, Nvme, Port, pci, vtd
-from lab.handover import VFIO, Handover
+from lab.handover import Handover
 from lab.running import BLOCKS_OF_COMMAND, SEED, Running, RunningSet
 from update import (BOTH_MODES, INCOMING, OUTGOING, PAIR, REASON_NONE, RUNNING, Owner, at_work,
-                    bridge_states, feature, memory, other_takes_over, see_busy, see_dma,
-                    see_good_update, see_jump_refused, see_memory_back, see_no_faults,
+                    bridge_states, feature, memory, move_away, other_takes_over, see_busy,
+                    see_dma, see_good_update, see_jump_refused, see_memory_back, see_no_faults,
                     see_nothing_lost, see_undisturbed, states, take_over)
 
 ALL = ("nvme0", "igb0", "nvme1", "igb1")
@@ -245,21 +245,9 @@ def test_one_that_shares_is_missing(start):
     owner.start()
     owner.preserve()
     handover = Handover(m)
-
-    def move(h):
-        # As if it were in another place now.
-        h.read()
-        place = h.context(1)
-        h.poke(place + 8 * 16, *h.words(place, 2))
-        h.poke(place, 0, 0)
-        moved = h.device(1)["bdf"]
-        records = [h.device(1), h.file(owner.devices["igb0"].tokens[0], VFIO)]
-        records += [entry for entry in h.pci_devices() if entry["bdf"] == moved]
-        for record in records:
-            record["bdf"] = moved + 8
-
-    m.kexec(look=lambda: move(handover))
-    missing = owner.devices.pop("igb0")
+    missing = owner.devices["igb0"]
+    m.kexec(look=lambda: move_away(handover, missing.bdf, missing.tokens[0]))
+    del owner.devices["igb0"]
     m.wait_console("was preserved and is not there", "jump", timeout=1)
     owner.retrieve()
     assert owner.fails("retrieve", "S", missing.tokens[0], missing.file) == "ENODEV"

@@ -8,6 +8,7 @@ import pytest
 
 from conftest import IGB_MEMORY, IOVA, NVME_MEMORY
 from lab import GuestError, Igb, MachineError, Nvme, Port, pci
+from lab.handover import VFIO
 from lab.running import DRIVES, IOMMUFD_TOKEN, Running
 from lab.topology import virtio
 
@@ -294,6 +295,22 @@ def finish_without_devices(owner):
         assert owner.fails("retrieve", "S", device.tokens[0], device.file) == "ENODEV"
         owner("retrieve", "S", device.tokens[1], device.memory)
     owner.finish()
+
+
+def move_away(handover, bdf, token=None):
+    """Have what crosses say that a device was in the next place; token: of its file, to come along.
+
+    For a unit in legacy mode.
+    """
+    h = handover.read()
+    index = h.place_of(bdf)
+    place = h.context(index)
+    h.poke(place + 8 * 16, *h.words(place, 2))
+    h.poke(place, 0, 0)
+    was = h.device(index)["bdf"]
+    records = [h.device(index), *([h.file(token, VFIO)] if token else [])]
+    for record in (*records, *(entry for entry in h.pci_devices() if entry["bdf"] == was)):
+        record["bdf"] = was + 8
 
 
 def other_takes_over(owner):

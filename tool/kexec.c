@@ -92,32 +92,32 @@ static bool ends_with_off(const char *cmdline, const char *name)
 	return off;
 }
 
-/* As the kernel does it: "off" anywhere in iommu=, the last word in intel_iommu= */
-static bool turns_iommu_off(const char *cmdline)
+/* Of a parameter that has a list of words: does one begin with these @n characters? */
+static bool has_word(const char *cmdline, const char *name, const char *wanted,
+		     size_t n)
 {
 	char values[MAX_CMDLINE], *state, *word;
 
-	cmdline_list(cmdline, "iommu", values);
+	cmdline_list(cmdline, name, values);
 	for (word = strtok_r(values, ",", &state); word;
 	     word = strtok_r(NULL, ",", &state)) {
-		if (!strncmp(word, "off", 3))
-			return true;
-	}
-	return ends_with_off(cmdline, "intel_iommu");
-}
-
-/* As the kernel does it: "noats" anywhere in pci= */
-static bool turns_ats_off(const char *cmdline)
-{
-	char values[MAX_CMDLINE], *state, *word;
-
-	cmdline_list(cmdline, "pci", values);
-	for (word = strtok_r(values, ",", &state); word;
-	     word = strtok_r(NULL, ",", &state)) {
-		if (!strcmp(word, "noats"))
+		if (!strncmp(word, wanted, n))
 			return true;
 	}
 	return false;
+}
+
+/* As the kernel does it: "off" anywhere in iommu=, the last word in intel_iommu= */
+static bool turns_iommu_off(const char *cmdline)
+{
+	return has_word(cmdline, "iommu", "off", 3) ||
+	       ends_with_off(cmdline, "intel_iommu");
+}
+
+/* As the kernel does it: "noats" anywhere in pci=, and no longer word */
+static bool turns_ats_off(const char *cmdline)
+{
+	return has_word(cmdline, "pci", "noats", sizeof("noats"));
 }
 
 /* As the kernel does it: the last word in intremap=; it is off without an IO-APIC, too */

@@ -404,6 +404,16 @@ static int virtio_begin(struct virtio *virtio)
 	return ret;
 }
 
+/* Make an entry available (2.7.13). */
+static void virtio_avail(const struct virtio *virtio, uint16_t entry)
+{
+	struct virtio_memory *mem = virtio->mem;
+
+	mem->avail_ring[virtio->state->avail++ % VIRTIO_ENTRIES] = entry;
+	__atomic_store_n(&mem->avail.idx, virtio->state->avail,
+			 __ATOMIC_RELEASE);
+}
+
 /* Add a part of a request to its table. */
 static void virtio_part(struct virtio_request *request, int n, uint64_t iova,
 			uint32_t len, uint16_t flags)
@@ -417,7 +427,7 @@ static void virtio_part(struct virtio_request *request, int n, uint64_t iova,
 }
 
 /*
- * Make a request available (2.7.13), and notify the device, unless it looks at
+ * Make a request available, and notify the device, unless it looks at
  * the queue anyway. A request for no bytes has no data.
  */
 static void virtio_send(const struct virtio *virtio, int entry, uint32_t type,
@@ -445,9 +455,7 @@ static void virtio_send(const struct virtio *virtio, int entry, uint32_t type,
 		.len = parts * sizeof(struct vring_desc),
 		.flags = VRING_DESC_F_INDIRECT,
 	};
-	mem->avail_ring[virtio->state->avail++ % VIRTIO_ENTRIES] = entry;
-	__atomic_store_n(&mem->avail.idx, virtio->state->avail,
-			 __ATOMIC_RELEASE);
+	virtio_avail(virtio, entry);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!(mem->used.flags & VRING_USED_F_NO_NOTIFY))
 		*virtio->notify = 0;
@@ -545,21 +553,31 @@ static const struct drive_ops virtio_ops = {
 	.mixed = DRIVE_WRITE,
 };
 
+/* Find the memory of a driver that is to be started; @size of it is cleared. */
+static int virtio_new(struct virtio *virtio, const struct arg *a, size_t size)
+{
+	int ret = dma_find(a[0].o, sizeof(struct virtio_memory), &virtio->dma);
+
+	if (!ret)
+		ret = vfio_set_master(virtio->dma.dev, 1);
+	if (ret)
+		return ret;
+	virtio_memory(virtio);
+	memset(virtio->mem, 0, size);
+	virtio->state->dma.iova = a[3].n;
+	return 0;
+}
+
 static int cmd_virtio_start(const struct arg *a)
 {
 	struct virtio virtio;
 	int ret = drive_setup(a, &virtio_ops);
 
 	if (!ret)
-		ret = dma_find(a[0].o, sizeof(struct virtio_memory),
-			       &virtio.dma);
-	if (!ret)
-		ret = vfio_set_master(virtio.dma.dev, 1);
+		ret = virtio_new(&virtio, a,
+				 offsetof(struct virtio_memory, data));
 	if (ret)
 		return ret;
-	virtio_memory(&virtio);
-	memset(virtio.mem, 0, offsetof(struct virtio_memory, data));
-	virtio.state->dma.iova = a[3].n;
 	virtio.state->work.limit = VIRTIO_OWN;
 	virtio.state->work.vector = a[4].n;
 	virtio.state->work.interrupts = !!a[4].s;
@@ -638,9 +656,7 @@ static void vnet_offer(const struct virtio *virtio, uint32_t entry)
 		.len = DRIVE_PAGE,
 		.flags = VRING_DESC_F_WRITE,
 	};
-	mem->avail_ring[virtio->state->avail++ % VIRTIO_ENTRIES] = entry;
-	__atomic_store_n(&mem->avail.idx, virtio->state->avail,
-			 __ATOMIC_RELEASE);
+	virtio_avail(virtio, entry);
 }
 
 /* Take all frames that are there. */
@@ -675,15 +691,9 @@ static int cmd_vnet_start(const struct arg *a)
 	int ret = dma_setup(a[0].o, &a[1], &a[2]);
 
 	if (!ret)
-		ret = dma_find(a[0].o, sizeof(struct virtio_memory),
-			       &virtio.dma);
-	if (!ret)
-		ret = vfio_set_master(virtio.dma.dev, 1);
+		ret = virtio_new(&virtio, a, sizeof(struct virtio_memory));
 	if (ret)
 		return ret;
-	virtio_memory(&virtio);
-	memset(virtio.mem, 0, sizeof(*virtio.mem));
-	virtio.state->dma.iova = a[3].n;
 	virtio.state->device = VIRTIO_DEVICE_NET;
 	for (uint32_t i = 0; i < VIRTIO_ENTRIES; i++)
 		vnet_offer(&virtio, i);
